@@ -7,7 +7,7 @@ H W pixels, N tokens, D width, L words, E shared space, K classes. Time is in se
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -109,7 +109,7 @@ class Tokens:
     ids: Int[Tensor, "B L"]
     mask: Bool[Tensor, "B L"]
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Tokens":
         """Return the same tokens on `device`."""
         return replace(self, ids=self.ids.to(device, non_blocking=True), mask=self.mask.to(device, non_blocking=True))
 
@@ -118,18 +118,16 @@ class Tokens:
 class ClipTextBatch:
     """Clips and their narrations, row by row: rows 0..B-1 are anchors, rows B..2B-1 (if any) their neighbours in time.
 
-    `nouns` and `verbs` are multi-hot over the taxonomy. `seeds` give each row its own augmentation, so that it does
-    not depend on batch, rank or worker. `names` say which sample a row came from, for error messages.
+    `nouns` and `verbs` are multi-hot over the taxonomy. `names` say which sample a row came from, for error messages.
     """
 
     video: UInt8[Tensor, "R T C H W"]
     text: Tokens
     nouns: Bool[Tensor, "R Kn"]
     verbs: Bool[Tensor, "R Kv"]
-    seeds: tuple[int, ...]
     names: tuple[str, ...]
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "ClipTextBatch":
         """Return the same batch on `device`."""
         return replace(
             self,
@@ -148,6 +146,7 @@ class Loss:
     parts: dict[str, float]
 
 
+@runtime_checkable
 class VideoEncoder(Protocol):
     """A video tower. `blocks` is the one list for FSDP units, compile, checkpointing and layer-wise decay."""
 
@@ -176,16 +175,21 @@ class DualEncoder(Protocol):
         ...
 
 
+@runtime_checkable
 class Batch(Protocol):
     """What `collate` returns: it can move to a device and names its samples."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name per sample, for error messages."""
+        ...
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch on `device`."""
         ...
 
 
+@runtime_checkable
 class Samples(Protocol):
     """A data set of one split, read by index.
 
@@ -200,6 +204,7 @@ class Samples(Protocol):
         ...
 
 
+@runtime_checkable
 class TrainTask(Protocol):
     """What to learn. The loss of a batch is a property of the global batch, so a task gives rows and a loss of rows.
 
@@ -225,6 +230,7 @@ class TrainTask(Protocol):
         ...
 
 
+@runtime_checkable
 class EvalTask(Protocol):
     """What to measure. `score` names its convention in its keys, and also works on answers read from a file."""
 
