@@ -1,0 +1,181 @@
+"""A bundle: a folder that holds all that is needed to use a trained model.
+
+    my_model/
+        config.json         format, kind, sizes, preprocessing, tokenizer, provenance, identity
+        model.safetensors   the weights
+
+Everything after training reads and writes bundles. `identity` is a hash of weights and settings; whatever is computed
+with a bundle (features, an index) records it.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from playhead.errors import WeightsError
+from playhead.models.frozen import Frozen, FrozenConfig
+from playhead.text import load_tokenizer
+from playhead.text.bpe import ClipBPE
+from playhead.text.wordpiece import WordPiece
+from playhead.video.transforms import Preprocess
+from playhead.weights.checkpoint_files import read_checkpoint
+
+FORMAT = 1
+"""The version of the layout; it changes when a bundle of today could no longer be read."""
+
+KINDS = {"frozen": (FrozenConfig, Frozen)}
+"""The models that a bundle can hold: kind -> (settings, network)."""
+
+_ENTRIES = {"format", "kind", "model", "preprocess", "tokenizer", "provenance", "identity"}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model, in eval mode, with what its input needs."""
+
+    model: Frozen
+    """The network."""
+    preprocess: Preprocess
+    """From decoded frames to its input."""
+    tokenizer_name: str
+    """Its tokenizer, by name."""
+    identity: str
+    """16 hexadecimal digits: a hash of weights and settings."""
+    provenance: Mapping[str, Any]
+    """Where it came from, as told by who saved it."""
+
+    @functools.cached_property
+    def tokenizer(self) -> WordPiece | ClipBPE:
+        """The tokenizer, built when first asked for."""
+        return load_tokenizer(self.tokenizer_name)
+
+
+def save_bundle(
+    path: str | os.PathLike[str],
+    model: Frozen,
+    preprocess: Preprocess,
+    tokenizer: str,
+    provenance: Mapping[str, Any],
+) -> str:
+    """Write a bundle and return its identity. The folder is complete or absent; a bundle already there is replaced.
+
+    Raises:
+        WeightsError: the model is of no known kind, or `path` holds something that is no bundle.
+    """
+    path = Path(path)
+    kind = next((name for name, (_, network) in KINDS.items() if type(model) is network), None)
+    if kind is None:
+        raise WeightsError(f"a {type(model).__name__} cannot be saved; give the bare model ({', '.join(KINDS)}).")
+    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    settings = {
+        "kind": kind,
+        "model": model.config.to_dict(),
+        "preprocess": preprocess.to_dict(),
+        "tokenizer": tokenizer,
+    }
+    identity = _identify(weights, settings)
+    config = {"format": FORMAT, **settings, "provenance": dict(provenance), "identity": identity}
+    with _replaced_when_complete(path) as folder:
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file(weights, folder / "model.safetensors")
+    return identity
+
+
+def load_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Bundle:
+    """Return the bundle in folder `path`, its model on `device`.
+
+    Raises:
+        WeightsError: the folder is no bundle, is of another format, does not fit together, or its weights or settings
+            are not those that were saved.
+    """
+    path = Path(path)
+    config = _read_config(path)
+    try:
+        settings_kind, network = KINDS[config["kind"]]
+        settings = settings_kind.from_dict(config["model"])
+        preprocess = Preprocess.from_dict(config["preprocess"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise WeightsError(f"its settings are not readable: {problem}", path=path / "config.json") from problem
+    weights = read_checkpoint(path / "model.safetensors")
+    named = {name: config[name] for name in ("kind", "model", "preprocess", "tokenizer")}
+    identity = _identify(weights, named)
+    if identity != config["identity"]:
+        raise WeightsError(
+            f"weights or settings were changed after saving: identity {config['identity']} is noted, "
+            f"{identity} is found. Save the model again.",
+            path=path,
+        )
+    with torch.device("meta"):
+        model = network(settings)
+    _check_fit(model, weights, path)
+    model.load_state_dict(weights, strict=True, assign=True)
+    return Bundle(model.to(device).eval(), preprocess, config["tokenizer"], identity, config["provenance"])
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    if not file.is_file():
+        raise WeightsError("is no bundle: it has no config.json.", path=path)
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise WeightsError(f"is not JSON: {problem}", path=file) from problem
+    if not isinstance(config, dict) or "format" not in config:
+        raise WeightsError("names no bundle format; is this a bundle of playhead?", path=file)
+    if config["format"] != FORMAT:
+        raise WeightsError(f"bundle format {config['format']}, this program reads {FORMAT}.", path=file)
+    if missing := sorted(_ENTRIES - set(config)):
+        raise WeightsError(f"lacks {', '.join(missing)}.", path=file)
+    if config["kind"] not in KINDS:
+        raise WeightsError(f"holds a {config['kind']!r}; this program knows {', '.join(KINDS)}.", path=file)
+    return config
+
+
+def _check_fit(model: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    if wrong := sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)):
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise WeightsError(f"weights do not fit config.json: {', '.join(wrong[:5])}{more}.", path=path)
+
+
+def _identify(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str:
+    # Over names, types, shapes and bytes, not over the file, whose layout is the writer's business.
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for key in sorted(weights):
+        value = weights[key].contiguous()
+        digest.update(f"\n{key} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _replaced_when_complete(path: Path) -> Iterator[Path]:
+    if path.exists() and not (path / "config.json").is_file() and (path.is_file() or any(path.iterdir())):
+        raise WeightsError("is there and is no bundle; name another folder.", path=path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unique = uuid4().hex[:8]
+    folder, old = path.with_name(f".{path.name}.{unique}.part"), path.with_name(f".{path.name}.{unique}.old")
+    folder.mkdir()
+    try:
+        yield folder
+        if path.exists():
+            path.rename(old)
+        folder.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)  # the second rename failed: what was there stays
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
