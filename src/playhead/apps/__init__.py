@@ -1,0 +1,1 @@
+"""What one does with a trained model: features, index, search, and the report of the demo."""

@@ -1,0 +1,107 @@
+"""One HTML page of a demo run: learning curves, the EgoMCQ table, and what search found, in pictures."""
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from playhead.apps.asking import HIT_IOU, Asked
+from playhead.apps.pictures import Curve, filmstrip, line_chart
+from playhead.errors import PlayheadError
+from playhead.types import Span
+
+
+def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], log: Path) -> Path:
+    """Write `report.html` into `out` from the figures of `report` and the training log; return its path."""
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        files("playhead.apps").joinpath("report.html").read_text()
+    )
+    mcq, found = report["egomcq"], report["search"]
+    numbers = [
+        ("EgoMCQ inter", f"{mcq['inter']:.1f} %", "chance 20 %"),
+        ("EgoMCQ intra", f"{mcq['intra']:.1f} %", "chance 20 %"),
+        ("search recall at 5", f"{100 * found['recall_at_5']:.1f} %", f"chance {100 * found['chance_at_5']:.1f} %"),
+        ("from nothing to this page", f"{report['seconds']['total']:.0f} s", report["machine"]["processor"]),
+    ]
+    page = template.render(
+        title="Playhead: a small world, learnt and searched",
+        summary=(
+            f"A generated first-person world of {report['world']['videos']} videos ({report['world']['minutes']:.0f} "
+            f"minutes); a dual encoder pretrained on its narrations; unseen videos are measured and searched."
+        ),
+        numbers=numbers,
+        charts=_charts(read_log(log)),
+        table=[
+            ("chance", 20.0, 20.0),
+            ("untrained", report["untrained"]["inter"], report["untrained"]["intra"]),
+            ("EgoNCE", mcq["inter"], mcq["intra"]),
+        ],
+        table_note=(
+            f"{mcq['questions_inter']} questions with choices from different videos, {mcq['questions_intra']} with "
+            "choices from one video; all videos were kept out of training."
+        ),
+        search_note=(
+            f"{found['questions']} distinct questions of nlq_val.json over {found['videos']} indexed videos. A moment "
+            f"counts as found when it overlaps a true span of its video by an IoU of at least {HIT_IOU}. "
+            "First the truth, then the five best moments; green is a hit."
+        ),
+        questions=[_question(asked) for asked in shown],
+        made="All figures come from the run that wrote this page.",
+        facts=[(name, _plain(value)) for name, value in report["machine"].items()]
+        + [(f"seconds: {name}", f"{value:.1f}") for name, value in report["seconds"].items()],
+    )
+    path = out / "report.html"
+    path.write_text(page)
+    return path
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a `log.jsonl`."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _charts(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    loss = [(line["step"], line["ego_nce"]) for line in log if "ego_nce" in line]
+    charts = []
+    if loss:
+        charts.append(("EgoNCE of the training batches", line_chart([Curve("EgoNCE", loss)], "step", floor=0.0)))
+    kinds = [
+        Curve(kind, [(line["step"], line[f"egomcq/{kind}"]) for line in log if f"egomcq/{kind}" in line], color)
+        for color, kind in enumerate(("inter", "intra"), start=1)
+    ]
+    if kinds[0].points:
+        svg = line_chart(kinds, "step", floor=0.0, level=("chance", 20.0))
+        charts.append(("EgoMCQ on unseen videos while training, percent", svg))
+    return charts
+
+
+def _question(asked: Asked) -> dict[str, Any]:
+    moments = [_moment("truth", video, span, truth=True, hit=False) for video, span in asked.truth[:1]]
+    for place, moment in enumerate(asked.moments, start=1):
+        title = f"{place}. score {moment.score:.2f}"
+        moments.append(_moment(title, moment.video_id, moment.span, truth=False, hit=asked.is_hit(moment)))
+    return {"text": asked.text, "moments": moments}
+
+
+def _moment(title: str, video: str, span: Span, *, truth: bool, hit: bool) -> dict[str, Any]:
+    where = f"{Path(video).stem[:8]}, {span.start:.1f}-{span.end:.1f} s"
+    try:
+        image = filmstrip(video, span)
+    except PlayheadError as error:
+        image, where = "", f"{where}: {error}"
+    alt = f"{title}: three frames of {where}"
+    return {
+        "title": title + (", found" if hit else ""),
+        "where": where,
+        "image": image,
+        "alt": alt,
+        "hit": hit,
+        "truth": truth,
+    }
+
+
+def _plain(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

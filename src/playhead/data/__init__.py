@@ -1,0 +1,1 @@
+"""Annotation files and generated samples, read by index."""

@@ -1,0 +1,1 @@
+"""Network output to answers: pure functions on scores and spans."""

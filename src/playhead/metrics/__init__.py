@@ -1,0 +1,1 @@
+"""How good answers are: pure functions of arrays, each naming its convention."""
