@@ -47,6 +47,7 @@ def run_tables(settings: Tables) -> str:
             recipe = replace(recipe, train=replace(demo_recipe(settings.demo).train, seed=seed))
             where = settings.demo.out / f"{loss_name}{'_neighbours' if neighbours else ''}_{seed}"
             run(recipe, where)
+            assert recipe.watch is not None  # ablation() watches EgoMCQ
             scores = evaluate(open_run(where).model, recipe.watch, "val")
             results.setdefault(name, []).append(scores)
             logger.info(

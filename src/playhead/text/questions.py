@@ -9,7 +9,8 @@ import re
 SUBJECT = "#C C"  # Ego4D's tag for the wearer of the camera
 
 _DID = re.compile(
-    r"^(?P<preposition>(?:in|on|to|from|with|at|into) )?(?:where|when|what|which|who|whom|how|how many times|how often|why)?\b(?P<thing>.*?)\s*"
+    r"^(?P<preposition>(?:in|on|to|from|with|at|into) )?"
+    r"(?:where|when|what|which|who|whom|how|how many times|how often|why)?\b(?P<thing>.*?)\s*"
     r"\b(?:did|do|does|have|had)\s+(?:i|we|you|c)\s+(?:last |first |just |ever )?(?P<verb>[a-z]+)\b\s*(?P<rest>.*)$"
 )
 _IS = re.compile(r"^(?:where|when|what|which)\s*(?P<kind>.*?)\s*\b(?:is|are|was|were)\s+(?P<rest>.+)$")

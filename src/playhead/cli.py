@@ -1,0 +1,326 @@
+"""The words on the command line. Every command is a frozen dataclass: its fields are its options, `run` its work.
+
+A mistake of the user ends in one line on standard error and exit code 2; anything else is a fault of the program and
+shows its traceback.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from playhead.apps.demo import Demo
+from playhead.apps.features import WindowSettings, extract_features
+from playhead.apps.index import VideoIndex
+from playhead.apps.prepare import Ego4DFolder, build_pairs
+from playhead.apps.progress import progress_bar, video_progress
+from playhead.apps.search import search
+from playhead.apps.tables import Tables
+from playhead.errors import PlayheadError
+from playhead.recipes.base import Recipe, read_recipe, run
+from playhead.recipes.catalog import RECIPES, find_recipe, first_line
+from playhead.recipes.serialize import to_plain
+from playhead.recipes.small import toy
+from playhead.tasks.multiple_choice import EgoMCQ
+from playhead.text.questions import as_narration
+from playhead.train.evaluate import evaluate
+from playhead.video.transforms import Preprocess
+from playhead.weights.bundle import load_bundle
+from playhead.world.config import WorldConfig
+from playhead.world.world import make_world
+
+console = Console()
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Generate first-person videos with narrations, queries and labels, in the official file formats."""
+
+    root: tyro.conf.Positional[Path]
+    """Folder to write; what it already holds of the same settings is kept."""
+    config: tyro.conf.OmitArgPrefixes[WorldConfig] = field(default_factory=WorldConfig)
+    """What to generate."""
+
+    def run(self) -> None:
+        """Write the world and build EgoClip and EgoMCQ from it."""
+        with progress_bar(console) as bar:
+            task = bar.add_task("videos", total=None)
+            make_world(self.root, self.config, lambda done, total: bar.update(task, completed=done, total=total))
+        Pairs(root=self.root).run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Build EgoClip (egoclip.csv) and EgoMCQ (egomcq.json) from a folder in Ego4D's layout."""
+
+    root: tyro.conf.Positional[Path]
+    """Folder with `ego4d.json` and `annotations/`."""
+    inter: int = 400
+    """EgoMCQ questions whose choices come from different videos."""
+    intra: int = 400
+    """EgoMCQ questions whose choices come from one video."""
+    seed: int = 0
+    """Which questions are drawn."""
+
+    def run(self) -> None:
+        """Write both files and say what was left out."""
+        pairs = build_pairs(Ego4DFolder(root=self.root), num_inter=self.inter, num_intra=self.intra, seed=self.seed)
+        console.print(f"egoclip.csv: {pairs.egoclip_rows:,} pairs; egomcq.json: {pairs.egomcq_questions:,} questions")
+        for reason, count in pairs.dropped.items():
+            console.print(f"  left out: {count:,} {reason}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score a bundle on EgoMCQ."""
+
+    bundle: tyro.conf.Positional[Path]
+    """Folder of the bundle."""
+    videos: Path
+    """Folder of the videos."""
+    questions: Path
+    """egomcq.json."""
+    batch_size: int = 32
+    """Clips encoded at once."""
+    workers: int = 0
+    """Processes that decode; 0 decodes in this one."""
+
+    def run(self) -> None:
+        """Print the scores as JSON."""
+        bundle = load_bundle(self.bundle)
+        task = EgoMCQ(
+            videos=self.videos, questions=self.questions, preprocess=bundle.preprocess, tokenizer=bundle.tokenizer_name
+        )
+        scores = evaluate(bundle.model, task, "val", batch_size=self.batch_size, workers=self.workers)
+        console.print_json(json.dumps(scores))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Write the features of videos, window by window, with a manifest of how they were made."""
+
+    bundle: tyro.conf.Positional[Path]
+    """Folder of the bundle."""
+    videos: tyro.conf.Positional[tuple[Path, ...]]
+    """Files or folders."""
+    out: Path
+    """Folder to write."""
+    windows: tyro.conf.OmitArgPrefixes[WindowSettings] = field(default_factory=WindowSettings)
+    """How the windows lie."""
+
+    def run(self) -> None:
+        """Write the features and list what failed."""
+        with video_progress(console) as show:
+            report = extract_features(load_bundle(self.bundle), self.videos, self.out, self.windows, show)
+        console.print(
+            f"{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed"
+        )
+        list_failures(report.failed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Index videos for search, or bring an index up to date with its folders."""
+
+    bundle: tyro.conf.Positional[Path]
+    """Folder of the bundle."""
+    roots: tyro.conf.Positional[tuple[Path, ...]]
+    """Files or folders of videos."""
+    out: Path = Path("runs/index")
+    """Folder of the index."""
+    retry_failed: bool = False
+    """Try files that failed before again, even if they did not change."""
+    windows: tyro.conf.OmitArgPrefixes[WindowSettings] = field(default_factory=WindowSettings)
+    """How the windows lie."""
+
+    def run(self) -> None:
+        """Update the index, say what changed and list what failed."""
+        bundle = load_bundle(self.bundle)
+        index = VideoIndex.open_or_create(self.out, bundle, self.windows)
+        with video_progress(console) as show:
+            report = index.update(self.roots, bundle, self.windows, progress=show, retry_failed=self.retry_failed)
+        counts = ("added", "changed", "moved", "deleted", "unchanged", "failed")
+        console.print(", ".join(f"{len(getattr(report, name))} {name}" for name in counts))
+        list_failures(report.failed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Ask an index in words: "where did I put the keys?"."""
+
+    index: tyro.conf.Positional[Path]
+    """Folder of the index."""
+    text: tyro.conf.Positional[str]
+    """What to look for."""
+    bundle: Path
+    """Folder of the bundle that made the index."""
+    top: int = 5
+    """Moments to show."""
+    verbatim: bool = False
+    """Ask with the text as it is; otherwise a question is first turned into the narration that answers it, for models
+    that were trained on narrations."""
+    json: bool = False
+    """Print JSON lines instead of a table."""
+
+    def run(self) -> None:
+        """Print the moments, best first."""
+        bundle = load_bundle(self.bundle)
+        narrated = bundle.provenance.get("text_style") == "narration" and not self.verbatim
+        text = as_narration(self.text) if narrated else self.text
+        moments = search(VideoIndex.open(self.index, bundle), bundle, text, self.top)
+        if self.json:
+            for moment in moments:
+                row = {
+                    "file": moment.video_id,
+                    "start": moment.span.start,
+                    "end": moment.span.end,
+                    "score": moment.score,
+                }
+                console.print_json(json.dumps(row), indent=None)
+            return
+        table = Table("file", "from", "to", "score", title=text)
+        for moment in moments:
+            table.add_row(moment.video_id, clock(moment.span.start), clock(moment.span.end), f"{moment.score:.3f}")
+        console.print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn a published EgoVLP checkpoint into a bundle; nothing of the checkpoint is run."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """The .pth file."""
+    out: tyro.conf.Positional[Path]
+    """Folder of the bundle to write."""
+    num_frames: int | None = None
+    """Time slots of the new model; as in the file by default."""
+
+    def run(self) -> None:
+        """Write the bundle and say what it is."""
+        model = load_egovlp(self.checkpoint, num_frames=self.num_frames)
+        size = model.config.video.frame_size[0]
+        preprocess = Preprocess(num_frames=min(4, model.config.video.num_frames), image_size=size, resize=size * 8 // 7)
+        provenance = {"source": self.checkpoint.name, "text_style": "narration"}
+        identity = save_bundle(self.out, model, preprocess, "bert-base-uncased", provenance)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        console.print(f"{self.out}: bundle {identity}, {parameters:,} parameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes, or print one resolved."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """A recipe, or module:function."""
+
+    def run(self) -> None:
+        """Print names and first lines, or the whole recipe as JSON."""
+        if self.name is not None:
+            console.print_json(json.dumps(to_plain(find_recipe(self.name))))
+            return
+        table = Table("recipe", "what it does")
+        for name, recipe in RECIPES.items():
+            table.add_row(name, first_line(recipe))
+        console.print(table)
+
+
+COMMANDS = {
+    "demo": Demo,
+    "world": World,
+    "egoclip": Pairs,
+    "evaluate": Evaluate,
+    "features": Features,
+    "index": Index,
+    "search": Search,
+    "convert": Convert,
+    "recipes": Recipes,
+    "tables": Tables,
+}
+TRAIN_HELP = """usage: playhead train RECIPE [--run-dir DIR] [--toy] [any field of the recipe, such as --optim.lr 1e-4]
+
+RECIPE is a name of `playhead recipes`, module:function, or a recipe.json of an earlier run.
+`playhead train RECIPE --help` lists every field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Train a recipe, or go on where it stopped."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    """What to run."""
+    run_dir: Path
+    """Folder of checkpoints, log and bundle."""
+
+    def run(self) -> None:
+        """Train, and say where the best model lies."""
+        result = run(self.recipe, self.run_dir)
+        if int(os.environ.get("RANK", "0")) == 0:
+            console.print(f"step {result.step}: {self.run_dir / 'bundle'}")
+            console.print_json(json.dumps(result.metrics))
+
+
+def parse_train(arguments: Sequence[str]) -> TrainCommand:
+    """Read the words after `playhead train`."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        console.print(TRAIN_HELP, highlight=False)
+        raise SystemExit(0 if arguments else 2)
+    name, *rest = arguments
+    recipe = read_recipe(Path(name)) if name.endswith(".json") else find_recipe(name)
+    if "--toy" in rest:
+        rest.remove("--toy")
+        recipe = toy(recipe)
+    stem = Path(name).parent.name if name.endswith(".json") else name.rpartition(":")[2]
+    default = TrainCommand(recipe=recipe, run_dir=Path("runs") / stem)
+    return tyro.cli(
+        TrainCommand, default=default, args=rest, prog=f"playhead train {name}", config=(tyro.conf.AvoidSubcommands,)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+    )
+    try:
+        if arguments[:1] == ["train"]:
+            command = parse_train(arguments[1:])
+        else:
+            command = tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, args=arguments, prog="playhead", description=__doc__
+            )
+        command.run()
+    except PlayheadError as error:
+        Console(stderr=True, soft_wrap=True).print(f"playhead: {error}", style="red", markup=False, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def list_failures(failed: Sequence[tuple[str, str]]) -> None:
+    """Print every file that could not be used, with its reason."""
+    for path, reason in failed:
+        console.print(
+            f"  {path}: {reason}" if str(path) not in reason else f"  {reason}", highlight=False, soft_wrap=True
+        )
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as h:mm:ss.t, hours only where there are some."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The papers' runs, as functions that return a frozen Recipe, and run(), where everything meets."""

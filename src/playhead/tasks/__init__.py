@@ -1,0 +1,1 @@
+"""What to learn and what to measure: one file per task."""

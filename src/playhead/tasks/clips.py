@@ -1,0 +1,77 @@
+"""Reading the clips of a task: from a video id and a span to uint8 frames of one size, so that clips can be stacked."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from playhead.errors import DecodeError
+from playhead.types import ClipRef, Span
+from playhead.video.decode import DecoderCache
+from playhead.video.sampling import segment_times, uniform_times
+from playhead.video.transforms import Augment, Preprocess, augment
+
+SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads clips of the videos of one folder; sent to a worker it starts with no open files."""
+
+    videos: Path
+    preprocess: Preprocess
+    cache: DecoderCache = field(default_factory=DecoderCache, compare=False)
+
+    def read_uniform(self, ref: ClipRef) -> UInt8[Tensor, "T C H W"]:
+        """Return the mid-point frames of equal intervals of the span, centre-cropped to a square: as in evaluation."""
+        times = uniform_times(ref.span, self.preprocess.num_frames)
+        return self.preprocess.center_crop(self._frames(ref, times))
+
+    def read_random(self, ref: ClipRef, settings: Augment, seed: int) -> UInt8[Tensor, "T C S S"]:
+        """Return one frame drawn from each equal interval of the span, with one random view of all: as in training."""
+        times = segment_times(ref.span, self.preprocess.num_frames, np.random.default_rng(seed))
+        frames = self._frames(ref, times)
+        return augment(frames[None], [seed], settings, self.preprocess.image_size)[0]
+
+    def _frames(self, ref: ClipRef, times: np.ndarray) -> UInt8[Tensor, "T C H W"]:
+        path = self.find(ref.video_id)
+        source = self.cache.get(path)
+        if ref.span.start >= source.info.duration:
+            raise DecodeError(
+                f"a clip begins here, but the video ends at {source.info.duration:.2f} s; is it the annotated video?",
+                path=path,
+                time=ref.span.start,
+            )
+        # A window may reach a little past the end (annotators round); the last real frame is what one would see there.
+        return source.frames_at(times, size=self.preprocess.decode_size, on_short="repeat_last").frames
+
+    def whole(self, video_id: str) -> ClipRef:
+        """Return a whole video as one clip."""
+        return ClipRef(video_id, Span(0.0, max(self.cache.get(self.find(video_id)).info.duration, 0.01)))
+
+    def find(self, video_id: str) -> Path:
+        """Return the file of a video, whose id is its name, with or without suffix.
+
+        Raises:
+            DecodeError: no file of that name, with any known suffix, lies in the folder.
+        """
+        for suffix in ("", *SUFFIXES):
+            path = self.videos / f"{video_id}{suffix}"
+            if path.is_file():
+                return path
+        raise DecodeError(
+            f"no video {video_id!r} with a suffix of {', '.join(SUFFIXES)} lies in this folder; check its path.",
+            path=self.videos,
+        )
+
+
+def clamp(start: float, end: float, duration: float) -> Span:
+    """Return the part of [start, end) that lies in the video.
+
+    EgoClip's windows may begin before 0 or end after the video; a window that lies outside altogether becomes the
+    last hundredth of a second.
+    """
+    start = min(max(start, 0.0), max(duration - 0.01, 0.0))
+    return Span(start, max(min(end, duration), start + 0.01))
