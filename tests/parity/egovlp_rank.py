@@ -41,7 +41,7 @@ def loss_and_gradients(case, world, parallel):
     loss = ego_nce(rows["video"], rows["text"], action_positives(rows["noun"], rows["verb"]))
     loss.backward()
     gradients = {name: whole(p.grad).tolist() for name, p in model.named_parameters() if p.grad is not None}
-    return {"loss": float(loss), "grad": gradients}
+    return {"loss": float(loss.detach()), "grad": gradients}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 BUNDLE = "bundle"  # the best model of a run, inside its folder
 RECIPE = "recipe.json"
+OF_THE_MACHINE = frozenset(
+    ("workers", "prefetch", "threads", "parallel", "compile", "checkpoint_activations", "eval_batch", "tensorboard")
+    + ("log_every", "save_every", "keep_last")
+)
+"""Fields of `train` that a run may change when it goes on: they decide where and how fast, not what is computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +85,21 @@ class Recipe:
 
 
 def write_recipe(recipe: Recipe, run_dir: Path) -> None:
-    """Write `recipe.json`, or check it if the run goes on.
+    """Write `recipe.json` on the first rank, or check it if the run goes on; what only concerns the machine may change.
 
     Raises:
         RecipeError: another recipe lies there; the message names the first field that differs.
     """
     path = run_dir / RECIPE
-    plain = to_plain(recipe)
     if path.exists():
-        found = to_plain(read_recipe(path))
-        if difference := _first_difference(found, plain):
+        difference = _first_difference(_binding(read_recipe(path)), _binding(recipe))
+        if difference:
             raise RecipeError(
                 f"this run was begun with other settings: {difference}. Use another run folder.", path=path
             )
-        return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(plain, indent=1) + "\n")
+    elif int(os.environ.get("RANK", "0")) == 0:  # torchrun's number of this process
+        run_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(to_plain(recipe), indent=1) + "\n")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -143,6 +148,11 @@ def run(recipe: Recipe, run_dir: Path) -> TrainResult:
 def open_run(run_dir: Path) -> Bundle:
     """Return the best model of a finished run."""
     return load_bundle(run_dir / BUNDLE)
+
+
+def _binding(recipe: Recipe) -> dict[str, Any]:
+    plain = to_plain(recipe)
+    return {**plain, "train": {name: value for name, value in plain["train"].items() if name not in OF_THE_MACHINE}}
 
 
 def _first_difference(found: Any, asked: Any, where: str = "recipe") -> str:

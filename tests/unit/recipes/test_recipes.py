@@ -72,6 +72,7 @@ def test_a_folder_is_bound_to_its_recipe(tmp_path):
     with pytest.raises(RecipeError, match=r"recipe\.optim\.lr was .* now 2\.0"):
         write_recipe(other, tmp_path)
     assert read_recipe(tmp_path / "recipe.json") == recipe
+    write_recipe(replace(recipe, train=replace(recipe.train, workers=7)), tmp_path)  # another machine, the same run
 
 
 def test_a_file_that_is_no_recipe_is_refused(tmp_path):

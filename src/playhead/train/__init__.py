@@ -1,0 +1,1 @@
+"""How to step: settings, loop, optimiser, ranks, checkpoints, averages and logs; no task is known here."""

@@ -1,0 +1,146 @@
+"""The settings of a step and of a run; their contradictions are errors before anything starts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from playhead.errors import RecipeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """AdamW and its learning rate over time.
+
+    Raises:
+        RecipeError: a value is out of its range, or a schedule is given what it does not use.
+    """
+
+    lr: float
+    """Learning rate; what the schedule starts from after warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's two running means."""
+    eps: float = 1e-8
+    """Adam's epsilon; EgoVLP's optimiser used 1e-6."""
+    weight_decay: float = 0.0
+    """Decay of weight matrices; norms, biases and embeddings never decay."""
+    schedule: Literal["constant", "cosine", "egovlp_released"] = "constant"
+    """"cosine" falls to `min_lr` at the last step; "egovlp_released" is the released trainers' hidden jump: `lr` in the
+    first epoch, 2e-4 from the second on, a tenth of it after epochs 60 and 80 each."""
+    warmup_steps: int = 0
+    """Steps over which the rate rises in a line from 0."""
+    min_lr: float = 0.0
+    """Where "cosine" ends."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradient; unset leaves it as it is."""
+
+    def __post_init__(self):
+        _require(self.lr > 0, f"optim.lr must be above 0, got {self.lr}.")
+        _require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas must lie in [0, 1), got {self.betas}.")
+        _require(self.eps > 0, f"optim.eps must be above 0, got {self.eps}.")
+        _require(self.weight_decay >= 0, f"optim.weight_decay must not be negative, got {self.weight_decay}.")
+        _require(self.warmup_steps >= 0, f"optim.warmup_steps must not be negative, got {self.warmup_steps}.")
+        _require(
+            self.clip_norm is None or self.clip_norm > 0,
+            f"optim.clip_norm must be above 0, got {self.clip_norm}; leave it unset for no clipping.",
+        )
+        _require(0 <= self.min_lr <= self.lr, f"optim.min_lr must lie in [0, lr = {self.lr}], got {self.min_lr}.")
+        _require(
+            self.schedule == "cosine" or self.min_lr == 0,
+            f"optim.min_lr is {self.min_lr}, but only schedule='cosine' ends there; the schedule is {self.schedule!r}.",
+        )
+        _require(
+            self.schedule != "egovlp_released" or self.warmup_steps == 0,
+            "optim.warmup_steps must be 0 with schedule='egovlp_released', which has no warm-up.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long a run is, how much it takes at once, how precise it is, and what it keeps.
+
+    Raises:
+        RecipeError: a value is out of its range, or two settings contradict each other.
+    """
+
+    global_batch: int
+    """Samples per step over all ranks; each rank takes an equal part."""
+    epochs: int | None = None
+    """Passes over the data; give this or `steps`."""
+    steps: int | None = None
+    """Steps of the whole run; give this or `epochs`."""
+    seed: int = 0
+    """Where the order of the data, augmentation and dropout come from."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """"bf16" encodes under autocast; weights, loss and optimiser stay fp32."""
+    matmul: Literal["highest", "high", "medium"] = "highest"
+    """`torch.set_float32_matmul_precision`; "medium" is about twice as fast on CPUs at fp32 accuracy, except where they
+    have AMX and on GPUs: there it really computes in bf16."""
+    compile: bool = False
+    """Compile each block with torch.compile."""
+    checkpoint_activations: bool = False
+    """Recompute each block in the backward pass: less memory for about a sixth more time."""
+    deterministic: bool = False
+    """Refuse GPU kernels that depend on thread timing, so that a resumed run is bit-identical there too; CPUs are
+    without it."""
+    parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
+    """How ranks share the work: whole copies (ddp) or sharded weights (FSDP2); "auto" is ddp as soon as there are two
+    ranks."""
+    workers: int = 2
+    """Processes per rank that read samples; 0 reads in the main process."""
+    prefetch: int = 2
+    """Batches that each worker reads ahead."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+    save_every: int = 500
+    """Steps between checkpoints; one is always made at the end."""
+    evaluate_every: int | None = None
+    """Steps between evaluations; unset evaluates after each epoch. The end is always evaluated."""
+    eval_batch: int | None = None
+    """Samples per rank and evaluation batch; unset takes the training batch of a rank."""
+    keep_best: str | None = None
+    """Metric (higher is better) whose best checkpoint is kept and handed out; unset hands out the last."""
+    keep_last: int = 2
+    """Checkpoints kept besides the best."""
+    ema_decay: float | None = None
+    """Decay of the running average of the weights, which is then what is evaluated; unset keeps none."""
+    tensorboard: bool = False
+    """Write TensorBoard files beside log.jsonl (needs `playhead[log]`)."""
+    threads: int | None = None
+    """Threads of the main process; unset leaves torch's own number."""
+
+    def __post_init__(self):
+        _require(
+            (self.epochs is None) != (self.steps is None),
+            f"give train.epochs or train.steps, and only one: epochs is {self.epochs}, steps is {self.steps}.",
+        )
+        for name in ("global_batch", "log_every", "save_every", "keep_last", "prefetch"):
+            _require(getattr(self, name) > 0, f"train.{name} must be above 0, got {getattr(self, name)}.")
+        for name in ("epochs", "steps", "evaluate_every", "eval_batch", "threads"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"train.{name} must be above 0, got {value}.")
+        _require(self.workers >= 0, f"train.workers must not be negative, got {self.workers}.")
+        _require(self.seed >= 0, f"train.seed must not be negative, got {self.seed}.")
+        _require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"train.ema_decay must lie between 0 and 1, got {self.ema_decay}.",
+        )
+
+    def per_rank(self, world_size: int) -> int:
+        """Return the samples per step of one rank.
+
+        Raises:
+            RecipeError: the global batch does not divide by the number of ranks.
+        """
+        _require(
+            self.global_batch % world_size == 0,
+            f"train.global_batch {self.global_batch} does not divide by {world_size} ranks; change one of the two.",
+        )
+        return self.global_batch // world_size
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the steps of the whole run."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * steps_per_epoch
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise RecipeError(problem)
