@@ -33,7 +33,7 @@ bench: $(VENV)/.test  ## all ratios, or one: make bench NAME=decoding
 
 gpu-check: $(VENV)/.test  ## correctness on a CUDA device, then the benchmarks
 	$(BIN)/python -m pytest tests/gpu -m gpu
-	$(BIN)/python -m benchmarks --device cuda
+	$(BIN)/python -m benchmarks model_step
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -34,7 +34,8 @@ from playhead.tasks.multiple_choice import EgoMCQ
 from playhead.text.questions import as_narration
 from playhead.train.evaluate import evaluate
 from playhead.video.transforms import Preprocess
-from playhead.weights.bundle import load_bundle
+from playhead.weights.bundle import load_bundle, save_bundle
+from playhead.weights.official import load_egovlp
 from playhead.world.config import WorldConfig
 from playhead.world.world import make_world
 
@@ -49,13 +50,17 @@ class World:
     """Folder to write; what it already holds of the same settings is kept."""
     config: tyro.conf.OmitArgPrefixes[WorldConfig] = field(default_factory=WorldConfig)
     """What to generate."""
+    inter: int = 400
+    """EgoMCQ questions whose choices come from different videos; needs five videos outside `train`."""
+    intra: int = 400
+    """EgoMCQ questions whose choices come from one video."""
 
     def run(self) -> None:
         """Write the world and build EgoClip and EgoMCQ from it."""
         with progress_bar(console) as bar:
             task = bar.add_task("videos", total=None)
             make_world(self.root, self.config, lambda done, total: bar.update(task, completed=done, total=total))
-        Pairs(root=self.root).run()
+        Pairs(root=self.root, inter=self.inter, intra=self.intra).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +208,14 @@ class Convert:
     """Folder of the bundle to write."""
     num_frames: int | None = None
     """Time slots of the new model; as in the file by default."""
+    heads: int = 12
+    """Attention heads of the video tower, which no tensor shows."""
+    text_heads: int = 12
+    """Attention heads of the text tower."""
 
     def run(self) -> None:
         """Write the bundle and say what it is."""
-        model = load_egovlp(self.checkpoint, num_frames=self.num_frames)
+        model = load_egovlp(self.checkpoint, num_frames=self.num_frames, heads=self.heads, text_heads=self.text_heads)
         size = model.config.video.frame_size[0]
         preprocess = Preprocess(num_frames=min(4, model.config.video.num_frames), image_size=size, resize=size * 8 // 7)
         provenance = {"source": self.checkpoint.name, "text_style": "narration"}

@@ -28,7 +28,9 @@ def test_the_road_runs_from_top_to_bottom(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["README.md", "docs/own_data.md", "docs/index.md"])
 def test_every_command_that_a_page_shows_exists(page):
     text = (ROOT / page).read_text()
-    lines = [line for block in re.findall(r"```(?:bash|sh)\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    lines = [
+        line for block in re.findall(r"```(?:bash|sh)\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()
+    ]
     commands = [shlex.split(line, comments=True) for line in lines]
     used = [words[words.index("playhead") + 1] for words in commands if "playhead" in words]
     assert used, f"{page} shows no command"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-SMALL = """
-    --train-videos=4 --val-videos=2 --test-videos=1 --seconds=60 --scene-seconds=20 --fps=10 --size 64 80
-    --preset=ultrafast
-""".split()
+SMALL = [
+    *("--train-videos=4", "--val-videos=3", "--test-videos=2", "--inter=20", "--intra=20"),
+    *("--seconds=60", "--scene-seconds=20", "--fps=10", "--size", "64", "80", "--preset=ultrafast"),
+]
 
 
 def playhead(*arguments: object, check: bool = True, **options) -> subprocess.CompletedProcess[str]:

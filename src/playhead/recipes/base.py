@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 BUNDLE = "bundle"  # the best model of a run, inside its folder
 RECIPE = "recipe.json"
-OF_THE_MACHINE = frozenset(
-    ("workers", "prefetch", "threads", "parallel", "compile", "checkpoint_activations", "eval_batch", "tensorboard")
-    + ("log_every", "save_every", "keep_last")
+OF_THE_MACHINE = (
+    *("workers", "prefetch", "threads", "parallel", "checkpoint_activations", "eval_batch"),
+    *("tensorboard", "log_every", "save_every", "keep_last"),
 )
 """Fields of `train` that a run may change when it goes on: they decide where and how fast, not what is computed."""
 
@@ -71,10 +71,11 @@ class Recipe:
                 f"task.preprocess.num_frames is {frames}, but the model has only {slots} places in time; "
                 "raise model.video.num_frames."
             )
-        if self.task.preprocess.image_size != self.model.video.image_size:
+        size = self.task.preprocess.image_size
+        if self.model.video.frame_size != (size, size):
             raise RecipeError(
-                f"task.preprocess.image_size is {self.task.preprocess.image_size}, "
-                f"model.video.image_size {self.model.video.image_size}; they must be equal."
+                f"task.preprocess.image_size is {size}, model.video.image_size {self.model.video.image_size}; "
+                "they must be equal."
             )
         if self.watch is not None and self.watch.preprocess != self.task.preprocess:
             raise RecipeError("watch.preprocess differs from task.preprocess; evaluate as you train.")

@@ -1,0 +1,1 @@
+"""Ratios in one run, never asserted: `make bench`, or one of them with `make bench NAME=decoding`."""
