@@ -47,8 +47,8 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """Folder of everything that is made; a second run uses what it finds there."""
-    world: WorldConfig = field(default_factory=WorldConfig)
-    """The generated videos."""
+    world: WorldConfig = field(default_factory=lambda: WorldConfig(train_videos=72, fps=10, gop=10))
+    """The generated videos; ten frames a second and a key frame each second make them cheap to read at random."""
     num_questions: int = 400
     """EgoMCQ questions of each kind."""
     shown: int = 8

@@ -20,13 +20,13 @@ def world_ego_nce(root: Path = WORLD) -> Recipe:
     """Pretrain a small Frozen from scratch on the generated world with EgoNCE; the run of `make demo`.
 
     The settings that differ from the paper's do so because the model starts at random and sees few clips: a higher
-    rate with warm-up and cosine, a smaller batch, 64 px.
+    rate with warm-up and cosine, a smaller batch, 48 px.
     """
-    preprocess = Preprocess(num_frames=4, image_size=64, resize=64, window=1.0)
+    preprocess = Preprocess(num_frames=4, image_size=48, resize=64, window=1.0)
     return Recipe(
         model=FrozenConfig(
             video=SpaceTimeConfig(
-                image_size=64, patch_size=8, width=128, depth=4, heads=4, num_frames=4, time_init="zero_output"
+                image_size=48, patch_size=8, width=128, depth=3, heads=4, num_frames=4, time_init="zero_output"
             ),
             text=DistilBertConfig(dim=128, n_layers=2, n_heads=4, hidden_dim=512, max_positions=64),
             shared_dim=128,
@@ -35,12 +35,13 @@ def world_ego_nce(root: Path = WORLD) -> Recipe:
             videos=root / "full_scale",
             pairs=root / "egoclip.csv",
             preprocess=preprocess,
-            augment=Augment(scale=(0.7, 1.0), flip=0.5),
+            augment=Augment(scale=(0.6, 1.0)),
+            open_videos=100,
         ),
         watch=EgoMCQ(videos=root / "full_scale", questions=root / "egomcq.json", preprocess=preprocess),
-        optim=Optim(lr=1e-3, weight_decay=0.05, schedule="cosine", warmup_steps=100, clip_norm=1.0),
+        optim=Optim(lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, schedule="cosine", warmup_steps=60, clip_norm=1.0),
         train=Train(
-            global_batch=64, steps=800, workers=1, evaluate_every=200, save_every=200, keep_best="egomcq/intra"
+            global_batch=32, steps=900, workers=1, evaluate_every=150, save_every=150, keep_best="egomcq/intra"
         ),
     )
 
@@ -56,7 +57,7 @@ def captions_small() -> Recipe:
     Give `--task.videos`, `--task.pairs`, `--watch.videos` and `--watch.pairs`: csv or jsonl with `file` and `text`.
     """
     recipe = world_ego_nce()
-    preprocess = Preprocess(num_frames=4, image_size=64, resize=72, window=2.0)
+    preprocess = Preprocess(num_frames=4, image_size=48, resize=64, window=2.0)
     return replace(
         recipe,
         task=VideoText(

@@ -20,6 +20,7 @@ from playhead.objectives.info_nce import info_nce
 from playhead.tasks.clips import ClipReader
 from playhead.text import load_tokenizer
 from playhead.types import ClipRef, ClipTextBatch, DualEncoder, Loss
+from playhead.video.decode import DecoderCache
 from playhead.video.transforms import Augment, Preprocess, normalize
 
 
@@ -120,6 +121,8 @@ class VideoText:
     """Vocabulary of the text tower."""
     max_words: int | None = None
     """Longest text in tokens; the vocabulary's own limit by default."""
+    open_videos: int = 8
+    """Videos that each worker keeps open between clips; more spare the opening where all of them fit."""
 
     def __post_init__(self):
         if self.kind == "captions" and (self.loss_name == "ego_nce" or self.neighbour_within is not None):
@@ -131,7 +134,7 @@ class VideoText:
 
     def samples(self, split: str) -> EgoClipSamples | CaptionSamples:
         """Return the training pairs; `pairs` is one split."""
-        reader = ClipReader(self.videos, self.preprocess)
+        reader = ClipReader(self.videos, self.preprocess, DecoderCache(capacity=self.open_videos))
         if self.kind == "captions":
             return CaptionSamples(tuple(read_captions(self.pairs)), reader, self.augment)
         table = EgoClip.open(self.pairs)
