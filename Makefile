@@ -6,6 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo tables test lint types docs bench gpu-check clean
 
+# Threads that wait give their core to the process that decodes; spinning, they would slow each other down.
+demo tables: export OMP_WAIT_POLICY ?= PASSIVE
+
 demo: $(VENV)/.app  ## make a world, pretrain on it, search it, write runs/demo/report.html
 	$(BIN)/playhead demo
 

@@ -94,7 +94,7 @@ def run_demo(settings: Demo) -> dict[str, Any]:
     }
     (settings.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     with _timed("report", seconds):
-        write_report(settings.out, report, _pick(asked, settings.shown), settings.out / "pretraining" / "log.jsonl")
+        write_report(settings.out, report, _pick(asked, settings.shown), settings.out / "pretraining")
     return report
 
 
@@ -193,7 +193,8 @@ def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def _scores(scores: dict[str, float]) -> dict[str, float]:
     plain = {name.removeprefix("egomcq/"): value for name, value in scores.items()}
-    return {**plain, "questions": plain["questions_inter"] + plain["questions_intra"]}
+    counts = {name: int(value) for name, value in plain.items() if name.startswith("questions")}
+    return {**plain, **counts, "questions": sum(counts.values())}
 
 
 def _minutes(world: WorldConfig) -> float:

@@ -1,6 +1,5 @@
 """One HTML page of a demo run: learning curves, the EgoMCQ table, and what search found, in pictures."""
 
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,11 +10,12 @@ import jinja2
 from playhead.apps.asking import HIT_IOU, Asked
 from playhead.apps.pictures import Curve, filmstrip, line_chart
 from playhead.errors import PlayheadError
+from playhead.train.log import read_log
 from playhead.types import Span
 
 
-def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], log: Path) -> Path:
-    """Write `report.html` into `out` from the figures of `report` and the training log; return its path."""
+def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], run_dir: Path) -> Path:
+    """Write `report.html` into `out` from the figures of `report` and the run's log; return its path."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         files("playhead.apps").joinpath("report.html").read_text()
     )
@@ -33,7 +33,7 @@ def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], log:
             f"minutes); a dual encoder pretrained on its narrations; unseen videos are measured and searched."
         ),
         numbers=numbers,
-        charts=_charts(read_log(log)),
+        charts=_charts(read_log(run_dir)),
         table=[
             ("chance", 20.0, 20.0),
             ("untrained", report["untrained"]["inter"], report["untrained"]["intra"]),
@@ -58,18 +58,14 @@ def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], log:
     return path
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `log.jsonl`."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def _charts(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    loss = [(line["step"], line["ego_nce"]) for line in log if "ego_nce" in line]
+    loss = [(line["step"], line["parts"]["ego_nce"]) for line in log if "parts" in line]
+    measured = [(line["step"], line["metrics"]) for line in log if "metrics" in line]
     charts = []
     if loss:
         charts.append(("EgoNCE of the training batches", line_chart([Curve("EgoNCE", loss)], "step", floor=0.0)))
     kinds = [
-        Curve(kind, [(line["step"], line[f"egomcq/{kind}"]) for line in log if f"egomcq/{kind}" in line], color)
+        Curve(kind, [(step, metrics[f"egomcq/{kind}"]) for step, metrics in measured], color)
         for color, kind in enumerate(("inter", "intra"), start=1)
     ]
     if kinds[0].points:

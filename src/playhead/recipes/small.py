@@ -26,7 +26,7 @@ def world_ego_nce(root: Path = WORLD) -> Recipe:
     return Recipe(
         model=FrozenConfig(
             video=SpaceTimeConfig(
-                image_size=48, patch_size=8, width=128, depth=3, heads=4, num_frames=4, time_init="zero_output"
+                image_size=48, patch_size=8, width=128, depth=2, heads=4, num_frames=4, time_init="zero_output"
             ),
             text=DistilBertConfig(dim=128, n_layers=2, n_heads=4, hidden_dim=512, max_positions=64),
             shared_dim=128,
@@ -41,7 +41,7 @@ def world_ego_nce(root: Path = WORLD) -> Recipe:
         watch=EgoMCQ(videos=root / "full_scale", questions=root / "egomcq.json", preprocess=preprocess),
         optim=Optim(lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, schedule="cosine", warmup_steps=60, clip_norm=1.0),
         train=Train(
-            global_batch=32, steps=900, workers=1, evaluate_every=150, save_every=150, keep_best="egomcq/intra"
+            global_batch=32, steps=1000, workers=1, evaluate_every=200, save_every=200, keep_best="egomcq/intra"
         ),
     )
 

@@ -56,7 +56,7 @@ def gather_answers(
     batches = make_eval_loader(
         samples, task.collate, batch_size=batch_size, rank=world.rank, world_size=world.size, workers=workers
     )
-    was_training = step.training
+    was_training = model.training  # a new Step is in training mode, whatever its model is in
     step.eval()
     own = []
     for batch in batches:
