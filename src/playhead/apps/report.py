@@ -24,7 +24,7 @@ def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], run_
         ("EgoMCQ inter", f"{mcq['inter']:.1f} %", "chance 20 %"),
         ("EgoMCQ intra", f"{mcq['intra']:.1f} %", "chance 20 %"),
         ("search recall at 5", f"{100 * found['recall_at_5']:.1f} %", f"chance {100 * found['chance_at_5']:.1f} %"),
-        ("from nothing to this page", f"{report['seconds']['total']:.0f} s", report["machine"]["processor"]),
+        ("this run, from start to page", f"{report['seconds']['total']:.0f} s", report["machine"]["processor"]),
     ]
     page = template.render(
         title="Playhead: a small world, learnt and searched",
