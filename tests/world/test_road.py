@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import playhead, world_options
+from command_line import playhead, world_options
 
 pytestmark = pytest.mark.xdist_group("world")  # the world is made once, so one worker runs all of these
 

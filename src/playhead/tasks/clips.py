@@ -65,13 +65,3 @@ class ClipReader:
             f"no video {video_id!r} with a suffix of {', '.join(SUFFIXES)} lies in this folder; check its path.",
             path=self.videos,
         )
-
-
-def clamp(start: float, end: float, duration: float) -> Span:
-    """Return the part of [start, end) that lies in the video.
-
-    EgoClip's windows may begin before 0 or end after the video; a window that lies outside altogether becomes the
-    last hundredth of a second.
-    """
-    start = min(max(start, 0.0), max(duration - 0.01, 0.0))
-    return Span(start, max(min(end, duration), start + 0.01))
