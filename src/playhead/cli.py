@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
+from rich.table import Column, Table
 
 from playhead.apps.demo import Demo
 from playhead.apps.features import WindowSettings, extract_features
@@ -192,7 +192,7 @@ class Search:
                 }
                 console.print_json(json.dumps(row), indent=None)
             return
-        table = Table("file", "from", "to", "score", title=text)
+        table = Table(Column("file", overflow="fold"), "from", "to", "score", title=text)
         for moment in moments:
             table.add_row(moment.video_id, clock(moment.span.start), clock(moment.span.end), f"{moment.score:.3f}")
         console.print(table)

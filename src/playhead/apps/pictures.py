@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from html import escape
 
@@ -45,7 +45,7 @@ class Curve:
     """One line of a chart: its name, its points, and the number (1 to 4) of its colour in the report's style."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[tuple[float | int, float | int]]
     color: int = 1
 
 
@@ -60,6 +60,7 @@ def line_chart(
     Raises:
         ValueError: no curve has a point.
     """
+    curves = [replace(curve, points=[(float(x), float(y)) for x, y in curve.points]) for curve in curves]
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points] + ([level[1]] if level else [])
     if not xs:
