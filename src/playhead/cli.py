@@ -176,6 +176,10 @@ class Search:
     json: bool = False
     """Print JSON lines instead of a table."""
 
+    def __post_init__(self):
+        if self.top < 1:
+            raise ValueError(f"`top` must be at least 1, got {self.top}.")
+
     def run(self) -> None:
         """Print the moments, best first."""
         bundle = load_bundle(self.bundle)

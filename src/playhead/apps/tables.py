@@ -25,7 +25,7 @@ ROWS: tuple[Row, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Settings of the ablation: 4 rows x seeds, each a run of the demo's length."""
+    """Compare InfoNCE and EgoNCE, with and without scene-aware negatives, over several seeds; writes tables.md."""
 
     demo: Demo = field(default_factory=lambda: Demo(out=Path("runs/tables")))
     """World and questions, as in the demo."""

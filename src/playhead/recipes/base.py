@@ -15,6 +15,7 @@ from playhead.recipes.serialize import from_plain, to_plain
 from playhead.tasks.multiple_choice import EgoMCQ
 from playhead.tasks.retrieval import Retrieval
 from playhead.tasks.video_text import VideoText
+from playhead.train.checkpoint import latest
 from playhead.train.config import Optim, Train
 from playhead.train.loop import TrainResult, train
 from playhead.weights.bundle import Bundle, load_bundle, save_bundle
@@ -88,11 +89,13 @@ class Recipe:
 def write_recipe(recipe: Recipe, run_dir: Path) -> None:
     """Write `recipe.json` on the first rank, or check it if the run goes on; what only concerns the machine may change.
 
+    A folder without a checkpoint binds to nothing: a run that failed at its start may begin anew with other settings.
+
     Raises:
-        RecipeError: another recipe lies there; the message names the first field that differs.
+        RecipeError: another recipe was begun there; the message names the first field that differs.
     """
     path = run_dir / RECIPE
-    if path.exists():
+    if path.exists() and latest(run_dir) is not None:
         difference = _first_difference(_binding(read_recipe(path)), _binding(recipe))
         if difference:
             raise RecipeError(
@@ -134,6 +137,7 @@ def build_model(recipe: Recipe) -> Frozen:
 
 def run(recipe: Recipe, run_dir: Path) -> TrainResult:
     """Train a recipe in `run_dir`, or go on where it stopped; the best model ends as the bundle `run_dir/bundle`."""
+    model = build_model(recipe)
     write_recipe(recipe, run_dir)
 
     def export(model: Frozen, metrics: dict[str, float]) -> None:
@@ -141,9 +145,7 @@ def run(recipe: Recipe, run_dir: Path) -> TrainResult:
         provenance: dict[str, Any] = {"recipe": to_plain(recipe), "metrics": metrics, "text_style": style}
         save_bundle(run_dir / BUNDLE, model, recipe.task.preprocess, recipe.task.tokenizer, provenance)
 
-    return train(
-        build_model(recipe), recipe.task, recipe.optim, recipe.train, run_dir, watch=recipe.watch, on_best=export
-    )
+    return train(model, recipe.task, recipe.optim, recipe.train, run_dir, watch=recipe.watch, on_best=export)
 
 
 def open_run(run_dir: Path) -> Bundle:

@@ -23,10 +23,10 @@ _IRREGULAR = {"have": "has", "do": "does", "go": "goes", "be": "is"}
 def as_narration(text: str) -> str:
     """Return the narration that a text asks for: "#C C puts the keys" for "Where did I put the keys?".
 
-    A text that already begins with a tag ("#C", "#O") comes back as it is.
+    A text that already begins with a tag ("#C", "#O") comes back as it is, and so does an empty one.
     """
     stripped = " ".join(text.split())
-    if stripped.startswith("#"):
+    if not stripped or stripped.startswith("#"):
         return stripped
     question = stripped.lower().rstrip("?.! ")
     question = _TIME_CLAUSE.sub("", question)

@@ -66,9 +66,14 @@ def test_a_word_outside_the_choice_is_named_with_the_choice():
 
 def test_a_folder_is_bound_to_its_recipe(tmp_path):
     recipe = world_ego_nce()
-    write_recipe(recipe, tmp_path)
-    write_recipe(recipe, tmp_path)
     other = replace(recipe, optim=replace(recipe.optim, lr=2.0))
+    write_recipe(other, tmp_path)  # began and failed: no checkpoint binds the folder yet
+    write_recipe(recipe, tmp_path)
+    checkpoint = tmp_path / "checkpoints" / "step_00000001"
+    checkpoint.mkdir(parents=True)
+    for name in ("progress.json", ".metadata"):
+        (checkpoint / name).touch()
+    write_recipe(recipe, tmp_path)
     with pytest.raises(RecipeError, match=r"recipe\.optim\.lr was .* now 2\.0"):
         write_recipe(other, tmp_path)
     assert read_recipe(tmp_path / "recipe.json") == recipe

@@ -19,6 +19,7 @@ from playhead.text.questions import as_narration, third_person
         ("I wash my hands", "#C C washes my hands"),
         ("picks up the red cup", "#C C picks up the red cup"),
         ("#O man X opens a door", "#O man X opens a door"),
+        ("  ", ""),
     ],
 )
 def test_a_question_becomes_the_narration_that_answers_it(question, narration):
