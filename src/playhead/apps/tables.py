@@ -53,16 +53,18 @@ def run_tables(settings: Tables) -> str:
             logger.info(
                 "%s, seed %d: inter %.1f, intra %.1f", name, seed, scores["egomcq/inter"], scores["egomcq/intra"]
             )
-    table = as_markdown(results, settings.seeds)
+    trained = demo_recipe(settings.demo).train
+    table = as_markdown(results, settings.seeds, f"{trained.steps} steps of {trained.global_batch} pairs")
     (settings.demo.out / "tables.json").write_text(json.dumps(results, indent=1) + "\n")
     (settings.demo.out / "tables.md").write_text(table)
     return table
 
 
-def as_markdown(results: dict[str, list[dict[str, float]]], seeds: tuple[int, ...]) -> str:
-    """Return one line per row: mean and spread (sample standard deviation) over the seeds."""
+def as_markdown(results: dict[str, list[dict[str, float]]], seeds: tuple[int, ...], length: str) -> str:
+    """Return one line per row: mean and spread (sample standard deviation) over the seeds; `length` is that of a run."""
     lines = [
-        f"EgoMCQ on the generated world, percent, mean and standard deviation over seeds {', '.join(map(str, seeds))}.",
+        f"EgoMCQ on the generated world, percent, mean and standard deviation over seeds {', '.join(map(str, seeds))}; "
+        f"{length}. Scene-aware negatives put a neighbour beside each pair, so those rows see twice the clips per step.",
         "",
         "| objective | inter-video | intra-video |",
         "|---|---|---|",
