@@ -61,10 +61,10 @@ def run_tables(settings: Tables) -> str:
 
 
 def as_markdown(results: dict[str, list[dict[str, float]]], seeds: tuple[int, ...], length: str) -> str:
-    """Return one line per row: mean and spread (sample standard deviation) over the seeds; `length` is that of a run."""
+    """Return one line per row: mean and sample standard deviation over the seeds; `length` is that of a run."""
     lines = [
         f"EgoMCQ on the generated world, percent, mean and standard deviation over seeds {', '.join(map(str, seeds))}; "
-        f"{length}. Scene-aware negatives put a neighbour beside each pair, so those rows see twice the clips per step.",
+        f"{length}. Scene-aware negatives put a neighbour beside each pair, so those rows see twice the clips a step.",
         "",
         "| objective | inter-video | intra-video |",
         "|---|---|---|",
