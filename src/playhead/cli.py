@@ -73,13 +73,18 @@ class Pairs:
     """EgoMCQ questions whose choices come from different videos."""
     intra: int = 400
     """EgoMCQ questions whose choices come from one video."""
+    test: int = 0
+    """Questions of each kind about test videos only, kept out of egomcq.json and written to egomcq_test.json."""
     seed: int = 0
     """Which questions are drawn."""
 
     def run(self) -> None:
-        """Write both files and say what was left out."""
-        pairs = build_pairs(Ego4DFolder(root=self.root), num_inter=self.inter, num_intra=self.intra, seed=self.seed)
+        """Write the files and say what was left out."""
+        folder = Ego4DFolder(root=self.root)
+        pairs = build_pairs(folder, num_inter=self.inter, num_intra=self.intra, num_test=self.test, seed=self.seed)
         console.print(f"egoclip.csv: {pairs.egoclip_rows:,} pairs; egomcq.json: {pairs.egomcq_questions:,} questions")
+        if self.test:
+            console.print(f"egomcq_test.json: {pairs.test_questions:,} questions")
         for reason, count in pairs.dropped.items():
             console.print(f"  left out: {count:,} {reason}")
 

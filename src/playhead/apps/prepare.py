@@ -42,6 +42,11 @@ class Ego4DFolder:
         """The development questions, in the published layout."""
         return self.root / "egomcq.json"
 
+    @property
+    def egomcq_test(self) -> Path:
+        """Questions about videos that only test files name: nothing is chosen by them, so they may be reported."""
+        return self.root / "egomcq_test.json"
+
     def taxonomy(self) -> Taxonomy:
         """Read the noun and verb taxonomies."""
         folder = self.root / "annotations"
@@ -60,11 +65,15 @@ class Pairs:
 
     egoclip_rows: int
     egomcq_questions: int
+    test_questions: int
     dropped: dict[str, int]
 
 
-def build_pairs(folder: Ego4DFolder, *, num_inter: int, num_intra: int, seed: int = 0) -> Pairs:
+def build_pairs(folder: Ego4DFolder, *, num_inter: int, num_intra: int, num_test: int = 0, seed: int = 0) -> Pairs:
     """Write `egoclip.csv` of the videos that no challenge validates or tests on, and `egomcq.json` of those some does.
+
+    With `num_test`, the videos that only test files name are kept out of `egomcq.json`, and `egomcq_test.json` gets so
+    many questions of each kind about them.
 
     Raises:
         AnnotationError: no challenge file lies there (EgoClip would hold test videos), or too few clips for EgoMCQ.
@@ -81,7 +90,18 @@ def build_pairs(folder: Ego4DFolder, *, num_inter: int, num_intra: int, seed: in
     egoclip = build_egoclip(narrations, manifest, tagger, held_out, EgoClipSettings())
     egoclip.write_csv(folder.egoclip)
 
-    development = build_egoclip(narrations, manifest, tagger, frozenset(manifest) - held_out, EgoClipSettings())
-    questions = build_egomcq(development, num_inter=num_inter, num_intra=num_intra, seed=seed)
-    write_egomcq(questions, folder.egomcq)
-    return Pairs(egoclip_rows=len(egoclip), egomcq_questions=len(questions), dropped=dict(egoclip.dropped))
+    validated = read_challenge_videos([path for path in files if "_test" not in path.stem])
+    tested = held_out - validated if num_test else frozenset()
+
+    def write_questions(videos: frozenset[str], path: Path, inter: int, intra: int) -> int:
+        clips = build_egoclip(narrations, manifest, tagger, frozenset(manifest) - videos, EgoClipSettings())
+        questions = build_egomcq(clips, num_inter=inter, num_intra=intra, seed=seed)
+        write_egomcq(questions, path)
+        return len(questions)
+
+    return Pairs(
+        egoclip_rows=len(egoclip),
+        egomcq_questions=write_questions(held_out - tested, folder.egomcq, num_inter, num_intra),
+        test_questions=write_questions(tested, folder.egomcq_test, num_test, num_test) if num_test else 0,
+        dropped=dict(egoclip.dropped),
+    )

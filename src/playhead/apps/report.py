@@ -41,10 +41,11 @@ def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], run_
         ],
         table_note=(
             f"{mcq['questions_inter']} questions with choices from different videos, {mcq['questions_intra']} with "
-            "choices from one video; all videos were kept out of training."
+            "choices from one video, all over test videos, by which nothing was chosen."
         ),
         search_note=(
-            f"{found['questions']} distinct questions of nlq_val.json over {found['videos']} indexed videos. A moment "
+            f"{found['questions']} distinct questions of nlq_val.json over {found['videos']} indexed videos, unseen in "
+            "training (their EgoMCQ chose the checkpoint). A moment "
             f"counts as found when it overlaps a true span of its video by an IoU of at least {HIT_IOU}. "
             "First the truth, then the five best moments; green is a hit."
         ),
@@ -70,7 +71,7 @@ def _charts(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
     ]
     if kinds[0].points:
         svg = line_chart(kinds, "step", floor=0.0, level=("chance", 20.0))
-        charts.append(("EgoMCQ on unseen videos while training, percent", svg))
+        charts.append(("EgoMCQ on validation videos while training, percent", svg))
     return charts
 
 

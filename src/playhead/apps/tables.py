@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from playhead.apps.demo import Demo, demo_recipe, prepare_world
+from playhead.apps.demo import Demo, demo_recipe, prepare_world, test_questions
 from playhead.recipes.base import open_run, run
 from playhead.recipes.small import ablation
 from playhead.train.evaluate import evaluate
@@ -47,8 +47,7 @@ def run_tables(settings: Tables) -> str:
             recipe = replace(recipe, train=replace(demo_recipe(settings.demo).train, seed=seed))
             where = settings.demo.out / f"{loss_name}{'_neighbours' if neighbours else ''}_{seed}"
             run(recipe, where)
-            assert recipe.watch is not None  # ablation() watches EgoMCQ
-            scores = evaluate(open_run(where).model, recipe.watch, "val")
+            scores = evaluate(open_run(where).model, test_questions(recipe, folder), "test")
             results.setdefault(name, []).append(scores)
             logger.info(
                 "%s, seed %d: inter %.1f, intra %.1f", name, seed, scores["egomcq/inter"], scores["egomcq/intra"]
@@ -63,8 +62,9 @@ def run_tables(settings: Tables) -> str:
 def as_markdown(results: dict[str, list[dict[str, float]]], seeds: tuple[int, ...], length: str) -> str:
     """Return one line per row: mean and sample standard deviation over the seeds; `length` is that of a run."""
     lines = [
-        f"EgoMCQ on the generated world, percent, mean and standard deviation over seeds {', '.join(map(str, seeds))}; "
-        f"{length}. Scene-aware negatives put a neighbour beside each pair, so those rows see twice the clips a step.",
+        "EgoMCQ on the test videos of the generated world, percent, mean and standard deviation over seeds "
+        f"{', '.join(map(str, seeds))}; {length}. Scene-aware negatives put a neighbour beside each pair, so those "
+        "rows see twice the clips a step.",
         "",
         "| objective | inter-video | intra-video |",
         "|---|---|---|",
