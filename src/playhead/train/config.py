@@ -22,13 +22,18 @@ class Optim:
     """Adam's epsilon; EgoVLP's optimiser used 1e-6."""
     weight_decay: float = 0.0
     """Decay of weight matrices; norms, biases and embeddings never decay."""
-    schedule: Literal["constant", "cosine", "egovlp_released"] = "constant"
-    """"cosine" falls to `min_lr` at the last step; "egovlp_released" is the released trainers' hidden jump: `lr` in the
-    first epoch, 2e-4 from the second on, a tenth of it after epochs 60 and 80 each."""
+    schedule: Literal["constant", "cosine", "linear", "step", "egovlp_released"] = "constant"
+    """"cosine" and "linear" fall to `min_lr` at the last step; "step" multiplies the rate by `gamma` every `step_epochs`
+    epochs; "egovlp_released" is the released trainers' hidden jump: `lr` in the first epoch, 2e-4 from the second on, a
+    tenth of it after epochs 60 and 80 each."""
     warmup_steps: int = 0
     """Steps over which the rate rises in a line from 0."""
     min_lr: float = 0.0
-    """Where "cosine" ends."""
+    """Where "cosine" and "linear" end."""
+    step_epochs: int = 1
+    """Epochs between two falls of "step"."""
+    gamma: float = 0.1
+    """Factor of each fall of "step"."""
     clip_norm: float | None = None
     """Largest global norm of the gradient; unset leaves it as it is."""
 
@@ -44,9 +49,12 @@ class Optim:
         )
         _require(0 <= self.min_lr <= self.lr, f"optim.min_lr must lie in [0, lr = {self.lr}], got {self.min_lr}.")
         _require(
-            self.schedule == "cosine" or self.min_lr == 0,
-            f"optim.min_lr is {self.min_lr}, but only schedule='cosine' ends there; the schedule is {self.schedule!r}.",
+            self.schedule in ("cosine", "linear") or self.min_lr == 0,
+            f"optim.min_lr is {self.min_lr}, but only schedule='cosine' and 'linear' end there; the schedule is "
+            f"{self.schedule!r}.",
         )
+        _require(self.step_epochs > 0, f"optim.step_epochs must be above 0, got {self.step_epochs}.")
+        _require(0 < self.gamma <= 1, f"optim.gamma must lie in (0, 1], got {self.gamma}.")
         _require(
             self.schedule != "egovlp_released" or self.warmup_steps == 0,
             "optim.warmup_steps must be 0 with schedule='egovlp_released', which has no warm-up.",

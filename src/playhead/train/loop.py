@@ -275,7 +275,7 @@ class _Run:
         binding = {f"optim.{name}": value for name, value in asdict(self.optim).items()}
         for name in ("seed", "global_batch", "precision", "matmul", "ema_decay"):
             binding[f"train.{name}"] = getattr(self.settings, name)
-        if self.optim.schedule == "cosine":
+        if self.optim.schedule in ("cosine", "linear"):
             binding["the number of steps"] = self.total_steps
         return binding | {"the number of training samples": self.order.num_samples}
 

@@ -25,8 +25,11 @@ def learning_rate(optim: Optim, step: int, *, total_steps: int, steps_per_epoch:
         return optim.lr * (step + 1) / optim.warmup_steps
     if optim.schedule == "constant":
         return optim.lr
+    if optim.schedule == "step":
+        return optim.lr * optim.gamma ** (step // (steps_per_epoch * optim.step_epochs))
     done = (step - optim.warmup_steps) / max(1, total_steps - optim.warmup_steps)
-    return optim.min_lr + (optim.lr - optim.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    left = 1 - min(1.0, done) if optim.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return optim.min_lr + (optim.lr - optim.min_lr) * left
 
 
 def make_optimizer(model: nn.Module, optim: Optim) -> AdamW:

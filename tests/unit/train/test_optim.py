@@ -32,6 +32,16 @@ def test_the_released_schedule_jumps_after_the_first_epoch_and_falls_after_epoch
     assert rates(optim, [9]) == [3e-5]  # the last step of the first epoch
 
 
+def test_linear_falls_in_a_line_to_min_lr():
+    optim = Optim(lr=1.0, min_lr=0.2, schedule="linear", warmup_steps=20)
+    assert rates(optim, [20, 60, 80, 100]) == pytest.approx([1.0, 0.6, 0.4, 0.2])
+
+
+def test_step_falls_by_its_factor_after_every_so_many_epochs():
+    optim = Optim(lr=1.0, schedule="step", step_epochs=3, gamma=0.1)
+    assert rates(optim, [0, 29, 30, 59, 60]) == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01])
+
+
 class Mixed(nn.Module):
     def __init__(self):
         super().__init__()
