@@ -4,6 +4,7 @@ A mistake of the user ends in one line on standard error and exit code 2; anythi
 shows its traceback.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -24,10 +25,12 @@ from playhead.apps.index import VideoIndex
 from playhead.apps.prepare import Ego4DFolder, build_pairs
 from playhead.apps.progress import progress_bar, video_progress
 from playhead.apps.search import search
+from playhead.apps.sweep import sweep
 from playhead.apps.tables import Tables
-from playhead.errors import PlayheadError
+from playhead.errors import PlayheadError, RecipeError
 from playhead.recipes.base import Recipe, read_recipe, run
 from playhead.recipes.catalog import RECIPES, find_recipe, first_line
+from playhead.recipes.overrides import read_grid
 from playhead.recipes.serialize import to_plain
 from playhead.recipes.small import toy
 from playhead.tasks.multiple_choice import EgoMCQ
@@ -251,10 +254,22 @@ class Recipes:
         console.print(table)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainUsage:
+    """Train a recipe, or go on where it stopped; `playhead train` says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepUsage:
+    """Train a grid of settings of a recipe and tell default and best apart; `playhead sweep` says how."""
+
+
 COMMANDS = {
     "demo": Demo,
     "world": World,
     "egoclip": Pairs,
+    "train": TrainUsage,  # read by parse_train and parse_sweep, since their options depend on the recipe
+    "sweep": SweepUsage,
     "evaluate": Evaluate,
     "features": Features,
     "index": Index,
@@ -267,6 +282,12 @@ TRAIN_HELP = """usage: playhead train RECIPE [--run-dir DIR] [--toy] [any field 
 
 RECIPE is a name of `playhead recipes`, module:function, or a recipe.json of an earlier run.
 `playhead train RECIPE --help` lists every field."""
+SWEEP_HELP = """usage: playhead sweep RECIPE --grid FIELD=VALUE,VALUE [--grid ...] [--metric NAME] [--run-dir DIR]
+       [--toy] [any field of the recipe]
+
+Runs the recipe as it stands and with every combination of the grid, and reports default and best separately, such as
+`playhead sweep nlq_vslnet_egoclip_egonce --grid optim.lr=5e-4,1e-4 --grid train.global_batch=8,32`. Call it again to
+go on where it stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,10 +307,27 @@ class TrainCommand:
             console.print_json(json.dumps(result.metrics))
 
 
-def parse_train(arguments: Sequence[str]) -> TrainCommand:
+@dataclass(frozen=True, kw_only=True)
+class SweepCommand:
+    """Run a grid of settings of one recipe."""
+
+    train: TrainCommand
+    """The recipe as it stands, and the folder of all runs."""
+    grid: tuple[str, ...]
+    """Axes such as "optim.lr=1e-4,5e-5"."""
+    metric: str | None
+    """What the runs are compared by; the recipe's own choice by default."""
+
+    def run(self) -> None:
+        """Run what is missing and print all runs, best first."""
+        report = sweep(self.train.recipe, read_grid(self.grid), self.train.run_dir, self.metric)
+        console.print(report.as_markdown(), highlight=False, soft_wrap=True)
+
+
+def parse_train(arguments: Sequence[str], verb: str = "train", usage: str = TRAIN_HELP) -> TrainCommand:
     """Read the words after `playhead train`."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        console.print(TRAIN_HELP, highlight=False)
+        console.print(usage, highlight=False)
         raise SystemExit(0 if arguments else 2)
     name, *rest = arguments
     recipe = read_recipe(Path(name)) if name.endswith(".json") else find_recipe(name)
@@ -297,10 +335,26 @@ def parse_train(arguments: Sequence[str]) -> TrainCommand:
         rest.remove("--toy")
         recipe = toy(recipe)
     stem = Path(name).parent.name if name.endswith(".json") else name.rpartition(":")[2]
-    default = TrainCommand(recipe=recipe, run_dir=Path("runs") / stem)
+    folder = Path("runs") / (stem if verb == "train" else f"{verb}_{stem}")
     return tyro.cli(
-        TrainCommand, default=default, args=rest, prog=f"playhead train {name}", config=(tyro.conf.AvoidSubcommands,)
+        TrainCommand,
+        default=TrainCommand(recipe=recipe, run_dir=folder),
+        args=rest,
+        prog=f"playhead {verb} {name}",
+        config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def parse_sweep(arguments: Sequence[str]) -> SweepCommand:
+    """Read the words after `playhead sweep`."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--grid", action="append", default=[])
+    own.add_argument("--metric")
+    found, rest = own.parse_known_args(arguments)
+    train = parse_train(rest, "sweep", SWEEP_HELP)
+    if not found.grid:
+        raise RecipeError("a sweep needs at least one --grid FIELD=VALUE,VALUE.")
+    return SweepCommand(train=train, grid=tuple(found.grid), metric=found.metric)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -312,6 +366,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["train"]:
             command = parse_train(arguments[1:])
+        elif arguments[:1] == ["sweep"]:
+            command = parse_sweep(arguments[1:])
         else:
             command = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, args=arguments, prog="playhead", description=__doc__
