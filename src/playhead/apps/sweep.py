@@ -12,6 +12,7 @@ stands beside its grid, and reports both.
 
 import json
 import logging
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from playhead.data.border import write_whole
 from playhead.errors import PlayheadError, RecipeError
 from playhead.recipes.base import Recipe, run
 from playhead.recipes.overrides import Setting, with_settings
+from playhead.train.config import metric_value
 from playhead.train.log import read_log
 
 logger = logging.getLogger(__name__)
@@ -54,17 +56,22 @@ class SweepReport:
     @property
     def best(self) -> SweepRun:
         """The first of the runs with the highest score."""
-        return max((run for run in self.runs if run.scores), key=lambda run: run.scores[self.metric])
+        return max((run for run in self.runs if run.scores), key=self._value)
+
+    def _value(self, one: SweepRun) -> float:
+        value = metric_value(one.scores, self.metric)
+        return -math.inf if math.isnan(value) else value
 
     def as_markdown(self) -> str:
         """Return a table of all runs, best first, and what the choice of the best is worth."""
-        scored = sorted((run for run in self.runs if run.scores), key=lambda run: -run.scores[self.metric])
+        scored = sorted((run for run in self.runs if run.scores), key=self._value, reverse=True)
         names = sorted({name for run in scored for name in run.scores})
-        values = [run.scores[self.metric] for run in scored]
+        bare = self.metric.removeprefix("-")
+        values = [one.scores[bare] for one in scored if not math.isnan(one.scores[bare])]
         spread = f", standard deviation {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         lines = [
-            f"{len(self.runs)} runs, chosen by {self.metric} on the split that is reported. Default "
-            f"{self.default.scores.get(self.metric, float('nan')):.2f}, best {self.best.scores[self.metric]:.2f}, mean "
+            f"{len(self.runs)} runs, chosen by {bare} on the split that is reported. Default "
+            f"{self.default.scores.get(bare, math.nan):.2f}, best {self.best.scores[bare]:.2f}, mean "
             f"{statistics.mean(values):.2f}{spread}.",
             "",
             f"| run | {' | '.join(names)} |",
@@ -125,10 +132,7 @@ def _run_one(name: str, settings: dict[str, Any], recipe: Recipe, out: Path, met
     step = result.best_step if recipe.train.keep_best == metric and result.best_step is not None else result.step
     measured = {line["step"]: line["metrics"] for line in read_log(out / name) if "metrics" in line}
     scores = measured.get(step, result.metrics)
-    if metric not in scores:
-        raise RecipeError(
-            f"a run measured {', '.join(sorted(scores)) or 'nothing'}, but not {metric!r}.", path=out / name
-        )
+    metric_value(scores, metric)  # says so if the run did not measure it
     return SweepRun(name, settings, dict(scores))
 
 

@@ -6,6 +6,7 @@ disk and renamed last. It holds no random states: nothing random has state (docs
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.optim import AdamW
 
 from playhead.errors import TrainingError
+from playhead.train.config import metric_value
 from playhead.train.ema import Ema
 from playhead.train.parallel import World, gather_objects
 
@@ -46,9 +48,13 @@ class Progress:
     best_step: int | None = None
 
     def after_evaluation(self, metrics: dict[str, float], keep_best: str | None) -> "Progress":
-        """Return the progress with new metrics; a metric that is as good as the best before is no new best."""
-        value = None if keep_best is None else metrics[keep_best]
-        if value is not None and (self.best is None or value > self.best):
+        """Return the progress with new metrics; a metric that is as good as the best before, or NaN, is no new best.
+
+        Raises:
+            RecipeError: `keep_best` is not among the metrics.
+        """
+        value = math.nan if keep_best is None else metric_value(metrics, keep_best)
+        if not math.isnan(value) and (self.best is None or value > self.best):
             return replace(self, metrics=metrics, best=value, best_step=self.step)
         return replace(self, metrics=metrics)
 

@@ -23,9 +23,9 @@ class Optim:
     weight_decay: float = 0.0
     """Decay of weight matrices; norms, biases and embeddings never decay."""
     schedule: Literal["constant", "cosine", "linear", "step", "egovlp_released"] = "constant"
-    """"cosine" and "linear" fall to `min_lr` at the last step; "step" multiplies the rate by `gamma` every `step_epochs`
-    epochs; "egovlp_released" is the released trainers' hidden jump: `lr` in the first epoch, 2e-4 from the second on, a
-    tenth of it after epochs 60 and 80 each."""
+    """"cosine" and "linear" fall to `min_lr` at the last step; "step" multiplies the rate by `gamma` every
+    `step_epochs` epochs; "egovlp_released" is the released trainers' hidden jump: `lr` in the first epoch, 2e-4 from
+    the second on, a tenth of it after epochs 60 and 80 each."""
     warmup_steps: int = 0
     """Steps over which the rate rises in a line from 0."""
     min_lr: float = 0.0
@@ -105,7 +105,8 @@ class Train:
     eval_batch: int | None = None
     """Samples per rank and evaluation batch; unset takes the training batch of a rank."""
     keep_best: str | None = None
-    """Metric (higher is better) whose best checkpoint is kept and handed out; unset hands out the last."""
+    """Metric whose best checkpoint is kept and handed out, the highest or, with a minus before its name ("-pnr/error"),
+    the lowest; unset hands out the last."""
     keep_last: int = 2
     """Checkpoints kept besides the best."""
     ema_decay: float | None = None
@@ -147,6 +148,20 @@ class Train:
     def total_steps(self, steps_per_epoch: int) -> int:
         """Return the steps of the whole run."""
         return self.steps if self.steps is not None else (self.epochs or 0) * steps_per_epoch
+
+
+def metric_value(metrics: dict[str, float], name: str) -> float:
+    """Return a metric so that higher is better: "-pnr/error" is minus "pnr/error".
+
+    Raises:
+        RecipeError: there is no such metric.
+    """
+    bare = name.removeprefix("-")
+    if bare not in metrics:
+        raise RecipeError(
+            f"metric {name!r} asked for, but what is measured is {', '.join(sorted(metrics)) or 'nothing'}."
+        )
+    return -metrics[bare] if name.startswith("-") else metrics[bare]
 
 
 def _require(holds: bool, problem: str) -> None:

@@ -234,10 +234,6 @@ class _Run:
                 workers=self.settings.workers,
                 precision=self.settings.precision,
             )
-        if self.settings.keep_best is not None and self.settings.keep_best not in metrics:
-            raise RecipeError(
-                f"train.keep_best is {self.settings.keep_best!r}, but the metrics are {', '.join(sorted(metrics))}."
-            )
         return progress.after_evaluation(metrics, self.settings.keep_best)
 
     def hand_out(self, progress: Progress) -> None:

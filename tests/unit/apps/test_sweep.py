@@ -19,3 +19,15 @@ def test_default_and_best_are_told_apart_and_failures_listed():
 
 def test_a_run_is_named_by_its_settings_without_signs_a_file_system_refuses():
     assert run_name([("optim.lr", 1e-4), ("task.train", "a/b")]) == "optim.lr=0.0001,task.train=a_b"
+
+
+def test_with_a_minus_the_lowest_is_best_and_nan_never_is():
+    runs = tuple(SweepRun(str(error), {}, {"pnr/error": error}) for error in (0.7, float("nan"), 0.6, 0.9))
+    report = SweepReport("-pnr/error", runs)
+    assert report.best.name == "0.6"
+    assert [line.split(" | ")[0] for line in report.as_markdown().splitlines()[4:]] == [
+        "| 0.6",
+        "| 0.7",
+        "| 0.9",
+        "| nan",
+    ]
