@@ -58,7 +58,7 @@ def test_another_recipe_or_model_in_the_same_folder_is_refused(tmp_path):
 
 def test_a_metric_that_does_not_exist_is_named_with_those_that_do(tmp_path):
     settings = replace(TRAIN, steps=1, keep_best="egomcq/intra")
-    with pytest.raises(RecipeError, match=r"'egomcq/intra', but the metrics are answers, similarity"):
+    with pytest.raises(RecipeError, match=r"'egomcq/intra' asked for, but what is measured is answers, similarity"):
         train_toy(tmp_path, settings)
     assert latest(tmp_path) is None
 
