@@ -5,7 +5,8 @@
         model.safetensors   the weights
 
 Everything after training reads and writes bundles. `identity` is a hash of weights and settings; whatever is computed
-with a bundle (features, an index) records it.
+with a bundle (features, an index) records it. A dual encoder's bundle holds preprocessing and tokenizer; the bundle of
+a network trained for a task (`TaskBundle`) holds the task's settings instead, which say what its input is.
 """
 
 import functools
@@ -22,10 +23,17 @@ from uuid import uuid4
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from playhead.errors import WeightsError
+from playhead.models.frame_lstm import FrameLstm, FrameLstmConfig
 from playhead.models.frozen import Frozen, FrozenConfig
+from playhead.models.point_pyramid import PointPyramid, PointPyramidConfig
+from playhead.models.resnet3d import DualHeadConfig, DualHeadResNet
+from playhead.models.state_change import StateChangeConfig, StateChangeNet
+from playhead.models.tan2d import Tan2d, Tan2dConfig
+from playhead.models.vsgn import VSGN, VSGNConfig
+from playhead.models.vslnet import VSLNet, VSLNetConfig
 from playhead.text import load_tokenizer
 from playhead.text.bpe import ClipBPE
 from playhead.text.wordpiece import WordPiece
@@ -35,10 +43,23 @@ from playhead.weights.checkpoint_files import read_checkpoint
 FORMAT = 1
 """The version of the layout; it changes when a bundle of today could no longer be read."""
 
-KINDS = {"frozen": (FrozenConfig, Frozen)}
-"""The models that a bundle can hold: kind -> (settings, network)."""
+KINDS: dict[str, tuple[type[Any], type[nn.Module]]] = {"frozen": (FrozenConfig, Frozen)}
+"""The dual encoders that a bundle can hold: kind -> (settings, network)."""
 
-_ENTRIES = {"format", "kind", "model", "preprocess", "tokenizer", "provenance", "identity"}
+TASK_KINDS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+    "vslnet": (VSLNetConfig, VSLNet),
+    "tan2d": (Tan2dConfig, Tan2d),
+    "point_pyramid": (PointPyramidConfig, PointPyramid),
+    "vsgn": (VSGNConfig, VSGN),
+    "state_change": (StateChangeConfig, StateChangeNet),
+    "frame_lstm": (FrameLstmConfig, FrameLstm),
+    "dual_head_resnet": (DualHeadConfig, DualHeadResNet),
+}
+"""The networks of tasks that a task's bundle can hold."""
+
+_ALWAYS = ("format", "kind", "model", "provenance", "identity")
+_OF_A_DUAL_ENCODER = ("preprocess", "tokenizer")
+_OF_A_TASK = ("task",)
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,20 @@ class Bundle:
         return load_tokenizer(self.tokenizer_name)
 
 
+@dataclass(frozen=True)
+class TaskBundle:
+    """A network trained for a task, in eval mode, with the settings of the task as plain JSON."""
+
+    model: nn.Module
+    """The network."""
+    task: Mapping[str, Any]
+    """The settings of its task, as `recipes.serialize.to_plain` gives them."""
+    identity: str
+    """16 hexadecimal digits: a hash of weights and settings."""
+    provenance: Mapping[str, Any]
+    """Where it came from, as told by who saved it."""
+
+
 def save_bundle(
     path: str | os.PathLike[str],
     model: Frozen,
@@ -74,23 +109,15 @@ def save_bundle(
     Raises:
         WeightsError: the model is of no known kind, or `path` holds something that is no bundle.
     """
-    path = Path(path)
-    kind = next((name for name, (_, network) in KINDS.items() if type(model) is network), None)
-    if kind is None:
-        raise WeightsError(f"a {type(model).__name__} cannot be saved; give the bare model ({', '.join(KINDS)}).")
-    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    settings = {
-        "kind": kind,
-        "model": model.config.to_dict(),
-        "preprocess": preprocess.to_dict(),
-        "tokenizer": tokenizer,
-    }
-    identity = _identify(weights, settings)
-    config = {"format": FORMAT, **settings, "provenance": dict(provenance), "identity": identity}
-    with _replaced_when_complete(path) as folder:
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(weights, folder / "model.safetensors")
-    return identity
+    entries = {"preprocess": preprocess.to_dict(), "tokenizer": tokenizer}
+    return _save(Path(path), model, KINDS, entries, provenance)
+
+
+def save_task_bundle(
+    path: str | os.PathLike[str], model: nn.Module, task: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> str:
+    """Write the bundle of a task's network and return its identity; as `save_bundle`."""
+    return _save(Path(path), model, TASK_KINDS, {"task": dict(task)}, provenance)
 
 
 def load_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Bundle:
@@ -101,30 +128,65 @@ def load_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu"
             are not those that were saved.
     """
     path = Path(path)
-    config = _read_config(path)
+    config = _read_config(path, KINDS, _OF_A_DUAL_ENCODER)
     try:
-        settings_kind, network = KINDS[config["kind"]]
-        settings = settings_kind.from_dict(config["model"])
         preprocess = Preprocess.from_dict(config["preprocess"])
     except (KeyError, TypeError, ValueError) as problem:
         raise WeightsError(f"its settings are not readable: {problem}", path=path / "config.json") from problem
+    model = _load(path, config, KINDS, _OF_A_DUAL_ENCODER)
+    assert isinstance(model, Frozen)  # the only kind there is
+    return Bundle(model.to(device).eval(), preprocess, config["tokenizer"], config["identity"], config["provenance"])
+
+
+def load_task_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> TaskBundle:
+    """Return the bundle of a task's network in folder `path`, its model on `device`; raises as `load_bundle`."""
+    path = Path(path)
+    config = _read_config(path, TASK_KINDS, _OF_A_TASK)
+    model = _load(path, config, TASK_KINDS, _OF_A_TASK)
+    return TaskBundle(model.to(device).eval(), config["task"], config["identity"], config["provenance"])
+
+
+def _save(
+    path: Path, model: nn.Module, kinds: Mapping[str, tuple], entries: dict[str, Any], provenance: Mapping[str, Any]
+) -> str:
+    kind = next((name for name, (_, network) in kinds.items() if type(model) is network), None)
+    if kind is None:
+        raise WeightsError(f"a {type(model).__name__} cannot be saved; give the bare model ({', '.join(kinds)}).")
+    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    config: Any = model.config
+    settings = json.loads(json.dumps({"kind": kind, "model": config.to_dict(), **entries}))  # as it will be read
+    identity = _identify(weights, settings)
+    content = {"format": FORMAT, **settings, "provenance": dict(provenance), "identity": identity}
+    with _replaced_when_complete(path) as folder:
+        (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        save_file(weights, folder / "model.safetensors")
+    return identity
+
+
+def _load(path: Path, config: dict[str, Any], kinds: Mapping[str, tuple], entries: tuple[str, ...]) -> nn.Module:
+    """Return the model, on the CPU, once it is sure that weights and settings are those that were saved."""
+    settings_kind, network = kinds[config["kind"]]
+    try:
+        settings = settings_kind.from_dict(config["model"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise WeightsError(f"its settings are not readable: {problem}", path=path / "config.json") from problem
     weights = read_checkpoint(path / "model.safetensors")
-    named = {name: config[name] for name in ("kind", "model", "preprocess", "tokenizer")}
-    identity = _identify(weights, named)
+    identity = _identify(weights, {name: config[name] for name in ("kind", "model", *entries)})
     if identity != config["identity"]:
         raise WeightsError(
             f"weights or settings were changed after saving: identity {config['identity']} is noted, "
             f"{identity} is found. Save the model again.",
             path=path,
         )
-    with torch.device("meta"):
+    # Networks of tasks are made in full, since they may hold tables that are no weights; dual encoders need not be.
+    with torch.device("meta" if kinds is KINDS else "cpu"):
         model = network(settings)
     _check_fit(model, weights, path)
     model.load_state_dict(weights, strict=True, assign=True)
-    return Bundle(model.to(device).eval(), preprocess, config["tokenizer"], identity, config["provenance"])
+    return model
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path, kinds: Mapping[str, tuple], entries: tuple[str, ...]) -> dict[str, Any]:
     file = path / "config.json"
     if not file.is_file():
         raise WeightsError("is no bundle: it has no config.json.", path=path)
@@ -136,14 +198,17 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise WeightsError("names no bundle format; is this a bundle of playhead?", path=file)
     if config["format"] != FORMAT:
         raise WeightsError(f"bundle format {config['format']}, this program reads {FORMAT}.", path=file)
-    if missing := sorted(_ENTRIES - set(config)):
+    known = [*KINDS, *TASK_KINDS]
+    if (kind := config.get("kind")) not in kinds:
+        if kind in known:
+            raise WeightsError(f"holds a {kind!r}; a bundle of {' or '.join(kinds)} is needed here.", path=file)
+        raise WeightsError(f"holds a {kind!r}; this program knows {', '.join(known)}.", path=file)
+    if missing := sorted({*_ALWAYS, *entries} - set(config)):
         raise WeightsError(f"lacks {', '.join(missing)}.", path=file)
-    if config["kind"] not in KINDS:
-        raise WeightsError(f"holds a {config['kind']!r}; this program knows {', '.join(KINDS)}.", path=file)
     return config
 
 
-def _check_fit(model: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     if wrong := sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)):

@@ -4,7 +4,7 @@ import os
 import pickle
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,12 @@ _UNREADABLE = (
 )
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_checkpoint(path: str | os.PathLike[str], tables: Sequence[str] = TABLES) -> dict[str, Tensor]:
     """Return the tensors of a `.safetensors` file or of a PyTorch file (`.pth`, `.pt`, `.bin`), by name, on the CPU.
 
-    Of a trainer's file, the table of tensors is returned and the rest is left. Objects of classes unknown to us, such
-    as the configuration in the published EgoVLP files, become inert stand-ins: nothing is imported for them or run.
+    Of a trainer's file, the table of tensors is returned and the rest is left: the first of `tables` that is there.
+    Objects of classes unknown to us, such as the configuration in the published EgoVLP files, become inert stand-ins:
+    nothing is imported for them or run.
 
     Raises:
         WeightsError: the file is missing, damaged, holds code (TorchScript), or holds no table of tensors.
@@ -59,7 +60,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             return load_file(path)
         except (safetensors.SafetensorError, OSError) as problem:
             raise WeightsError(f"not a readable safetensors file ({problem}).", path=path) from problem
-    return _find_table(_read_torch_file(path), path)
+    return _find_table(_read_torch_file(path), tables, path)
 
 
 def _read_torch_file(path: Path) -> Any:
@@ -129,10 +130,10 @@ class _InertPickle:
     Unpickler = _InertUnpickler
 
 
-def _find_table(content: Any, path: Path) -> dict[str, Tensor]:
+def _find_table(content: Any, tables: Sequence[str], path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise WeightsError(f"holds a {type(content).__name__}, not a table of tensors.", path=path)
-    table = next((content[key] for key in TABLES if isinstance(content.get(key), Mapping)), content)
+    table = next((content[key] for key in tables if isinstance(content.get(key), Mapping)), content)
     strange = [str(key) for key, value in table.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strange or not table:
         found = f"its entry {strange[0]!r} is no tensor" if strange else "its table is empty"

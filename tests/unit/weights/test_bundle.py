@@ -9,9 +9,10 @@ from torch.testing import assert_close
 from playhead.errors import WeightsError
 from playhead.models.distilbert import DistilBertConfig
 from playhead.models.frozen import Frozen, FrozenConfig, SpaceTimeConfig
+from playhead.models.vslnet import VSLNet, VSLNetConfig
 from playhead.types import Tokens
 from playhead.video.transforms import Preprocess
-from playhead.weights.bundle import load_bundle, save_bundle
+from playhead.weights.bundle import load_bundle, load_task_bundle, save_bundle, save_task_bundle
 
 CONFIG = FrozenConfig(
     video=SpaceTimeConfig(image_size=16, patch_size=8, width=24, depth=1, heads=3, num_frames=4),
@@ -175,3 +176,27 @@ def test_a_model_of_no_known_kind_is_refused(tmp_path):
     with pytest.raises(Exception, match="Sequential"):
         save(tmp_path / "bundle", wrapped)
     assert not (tmp_path / "bundle").exists()
+
+
+def some_vslnet():
+    torch.manual_seed(0)
+    return VSLNet(VSLNetConfig(video_dim=6, text_dim=5, width=16, heads=2, max_positions=8)).eval()
+
+
+def test_a_task_bundle_gives_back_network_and_task_settings(tmp_path):
+    model = some_vslnet()
+    identity = save_task_bundle(tmp_path / "head", model, {"windows": (1.0, 2.0)}, PROVENANCE)
+    bundle = load_task_bundle(tmp_path / "head")
+    assert_close(bundle.model.state_dict(), model.state_dict(), atol=0, rtol=0)
+    assert bundle.model.config == model.config and not bundle.model.training
+    assert bundle.task == {"windows": [1.0, 2.0]} and bundle.identity == identity
+    assert save_task_bundle(tmp_path / "other", model, {"windows": (1.0, 3.0)}, PROVENANCE) != identity
+
+
+def test_each_kind_of_bundle_is_refused_where_the_other_is_needed(tmp_path):
+    save(tmp_path / "encoder")
+    save_task_bundle(tmp_path / "head", some_vslnet(), {}, PROVENANCE)
+    with pytest.raises(WeightsError, match="holds a 'vslnet'; a bundle of frozen is needed here"):
+        load_bundle(tmp_path / "head")
+    with pytest.raises(WeightsError, match="holds a 'frozen'; a bundle of vslnet or"):
+        load_task_bundle(tmp_path / "encoder")
