@@ -17,8 +17,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Column, Table
+from rich.table import Table
 
+from playhead.apps.commands import ClipFeatures, Ground, Submit, TextFeatures, Transfer, list_failures, show_moments
 from playhead.apps.demo import Demo
 from playhead.apps.features import WindowSettings, extract_features
 from playhead.apps.index import VideoIndex
@@ -194,20 +195,7 @@ class Search:
         narrated = bundle.provenance.get("text_style") == "narration" and not self.verbatim
         text = as_narration(self.text) if narrated else self.text
         moments = search(VideoIndex.open(self.index, bundle), bundle, text, self.top)
-        if self.json:
-            for moment in moments:
-                row = {
-                    "file": moment.video_id,
-                    "start": moment.span.start,
-                    "end": moment.span.end,
-                    "score": moment.score,
-                }
-                console.print_json(json.dumps(row), indent=None)
-            return
-        table = Table(Column("file", overflow="fold"), "from", "to", "score", title=text)
-        for moment in moments:
-            table.add_row(moment.video_id, clock(moment.span.start), clock(moment.span.end), f"{moment.score:.3f}")
-        console.print(table)
+        show_moments(moments, text, self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,11 +260,16 @@ COMMANDS = {
     "sweep": SweepUsage,
     "evaluate": Evaluate,
     "features": Features,
+    "clip-features": ClipFeatures,
+    "text-features": TextFeatures,
     "index": Index,
     "search": Search,
+    "ground": Ground,
+    "submit": Submit,
     "convert": Convert,
     "recipes": Recipes,
     "tables": Tables,
+    "transfer": Transfer,
 }
 TRAIN_HELP = """usage: playhead train RECIPE [--run-dir DIR] [--toy] [any field of the recipe, such as --optim.lr 1e-4]
 
@@ -379,21 +372,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def list_failures(failed: Sequence[tuple[str, str]]) -> None:
-    """Print every file that could not be used, with its reason."""
-    for path, reason in failed:
-        console.print(
-            f"  {path}: {reason}" if str(path) not in reason else f"  {reason}", highlight=False, soft_wrap=True
-        )
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as h:mm:ss.t, hours only where there are some."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
 if __name__ == "__main__":

@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from playhead.apps.encoding import EncodedVideo, Report, device_of, encode_videos
-from playhead.apps.library import scan_videos
+from playhead.apps.library import VideoFile, scan_videos
 from playhead.apps.lock import only_writer
-from playhead.apps.shelf import FORMAT_VERSION, FeatureEntry, Shelf
-from playhead.apps.windows import WindowSettings, plan_windows
-from playhead.errors import AnnotationError, RecipeError
+from playhead.apps.shelf import FeatureEntry, Shelf, read_manifest, require_same_make
+from playhead.apps.windows import WindowPlan, WindowSettings, plan_windows
+from playhead.data.feature_files import TimeBase
+from playhead.errors import AnnotationError
 from playhead.weights.bundle import Bundle
 
 _DEFAULT = WindowSettings()
@@ -100,17 +102,18 @@ def extract_features(
     folder.mkdir(parents=True, exist_ok=True)
     described = describe_features(bundle, settings)
     with only_writer(folder / ".lock"):
-        earlier = _earlier_failures(folder, described)
+        earlier = {failure["path"]: failure["reason"] for failure in require_same_make(folder, described)}
         scan = scan_videos(videos)
-        shelf = Shelf(folder, described)
-        todo = {file.path: file for file in scan.files if not shelf.holds(file)}
+        shelf = Shelf(folder, described, FeatureEntry, "videos")
+        todo = {file.path: file for file in scan.files if not shelf.holds(file.path, file)}
+        plan = plan_windows(bundle.preprocess, settings)
         failed = dict(scan.unreadable)
         encode = bundle.model.project_video if settings.projected else bundle.model.video
         try:
             device = device_of(bundle.model)
             for result in encode_videos(list(todo), encode, bundle.preprocess, settings, device, progress):
                 if isinstance(result, EncodedVideo):
-                    shelf.put(todo[result.path], result)
+                    _put(shelf, todo[result.path], result, plan)
                 else:
                     failed[result.path] = result.reason
         finally:  # also when interrupted: what is finished counts
@@ -145,43 +148,24 @@ def read_features(path: str | os.PathLike[str]) -> FeatureFolder:
         AnnotationError: there is no manifest, it is broken, or of another format.
     """
     folder = Path(path)
-    manifest = _read_manifest(folder)
-    if manifest is None:
-        raise AnnotationError("there are no features here: no manifest.json was found.", path=folder)
+    manifest = read_manifest(folder)
+    if manifest is None or "videos" not in manifest:
+        raise AnnotationError("there are no features here: no manifest.json of whole videos was found.", path=folder)
     entries = [FeatureEntry(**entry) for entry in manifest["videos"]]
     failed = {failure["path"]: failure["reason"] for failure in manifest["failed"]}
     return FeatureFolder(folder, manifest["settings"], {entry.path: entry for entry in entries}, failed)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    file = folder / "manifest.json"
-    if not file.exists():
-        return None
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AnnotationError(f"cannot be read ({error}). Delete it and extract again.", path=file) from error
-    found = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if found != FORMAT_VERSION:
-        raise AnnotationError(f"has format {found}, this version reads {FORMAT_VERSION}. Extract again.", path=file)
-    return manifest
-
-
-def _earlier_failures(folder: Path, described: dict[str, Any]) -> dict[str, str]:
-    """Return the failures that the manifest lists, once it is sure that its features are of the same make.
-
-    Raises:
-        RecipeError: they are not.
-    """
-    manifest = _read_manifest(folder)
-    if manifest is None:
-        return {}
-    found = manifest["settings"]
-    if different := sorted(key for key in described if found.get(key) != described[key]):
-        raise RecipeError(
-            f"it holds features with {', '.join(f'{key} {found.get(key)}' for key in different)}; "
-            f"asked for {', '.join(f'{key} {described[key]}' for key in different)}. "
-            "Choose another folder, or the same bundle and settings.",
-            path=folder,
-        )
-    return {failure["path"]: failure["reason"] for failure in manifest["failed"]}
+def _put(shelf: Shelf[FeatureEntry], source: VideoFile, video: EncodedVideo, plan: WindowPlan):
+    time = TimeBase(plan.fps, plan.num_frames, plan.stride)
+    starts = video.spans[:, 0]
+    off_grid = np.abs(starts - time.start_of(np.arange(len(starts)))) > 1e-6  # the last window is aligned to the end
+    entry = FeatureEntry(
+        path=source.path,
+        file=shelf.name_for(source.path),
+        duration=float(video.info.duration),
+        num_features=len(video.rows),
+        start=float(starts[0]),
+        end=float(video.spans[-1, 1]),
+    )
+    shelf.put(entry, source, {"features": video.rows, "spans": video.spans}, time, int((~off_grid).sum()))

@@ -8,18 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from playhead.data.border import read_json, take
+from playhead.data.text_features import TextFeatures
 from playhead.errors import RecipeError
+from playhead.models.frame_lstm import FrameLstm, FrameLstmConfig
 from playhead.models.frozen import Frozen, FrozenConfig
+from playhead.models.point_pyramid import PointPyramidConfig
+from playhead.models.resnet3d import DualHeadConfig, DualHeadResNet
+from playhead.models.state_change import StateChangeConfig, StateChangeNet
+from playhead.models.tan2d import Tan2dConfig
+from playhead.models.vsgn import VSGNConfig
+from playhead.models.vslnet import VSLNetConfig
 from playhead.recipes.serialize import from_plain, to_plain
+from playhead.tasks.language_query import LanguageQuery
 from playhead.tasks.multiple_choice import EgoMCQ
 from playhead.tasks.retrieval import Retrieval
+from playhead.tasks.state_change import StateChange
+from playhead.tasks.temporal_localization import TemporalLocalization
 from playhead.tasks.video_text import VideoText
 from playhead.train.checkpoint import latest
 from playhead.train.config import Optim, Train
 from playhead.train.loop import TrainResult, train
-from playhead.weights.bundle import Bundle, load_bundle, save_bundle
+from playhead.weights.bundle import (
+    KINDS,
+    TASK_KINDS,
+    Bundle,
+    load_bundle,
+    load_task_bundle,
+    save_bundle,
+    save_task_bundle,
+)
 from playhead.weights.official import initialise_from
+from playhead.weights.resnet3d_weights import initialise_dual_head, initialise_frame_lstm
+from playhead.weights.state_change_weights import initialise_from_bundle, initialise_from_vit
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +55,22 @@ OF_THE_MACHINE = (
 """Fields of `train` that a run may change when it goes on: they decide where and how fast, not what is computed."""
 
 
+Model = (
+    FrozenConfig
+    | VSLNetConfig
+    | Tan2dConfig
+    | PointPyramidConfig
+    | VSGNConfig
+    | StateChangeConfig
+    | FrameLstmConfig
+    | DualHeadConfig
+)
+"""The networks that a recipe can train, by their settings."""
+
+Learnt = VideoText | LanguageQuery | TemporalLocalization | StateChange
+"""What a recipe can learn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Init:
     """Where the weights start; what is not given starts at random."""
@@ -41,23 +80,26 @@ class Init:
     distilbert: Path | None = None
     """`distilbert-base-uncased` file in Hugging Face's layout for the text tower."""
     bundle: Path | None = None
-    """A bundle of the same model; excludes the other two."""
+    """A bundle of the same model, or for `StateChangeConfig` of a dual encoder, whose video tower is taken; excludes
+    the others."""
+    resnet: Path | None = None
+    """ResNet-50 file (SlowFast, PyTorchVideo or torchvision names) for `FrameLstmConfig` and `DualHeadConfig`."""
 
     def __post_init__(self):
-        if self.bundle is not None and (self.vit is not None or self.distilbert is not None):
-            raise RecipeError("init.bundle already holds both towers; do not give init.vit or init.distilbert with it.")
+        if self.bundle is not None and (self.vit, self.distilbert, self.resnet) != (None, None, None):
+            raise RecipeError("init.bundle already holds all weights; give no other field of init with it.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything a run depends on: the same recipe on the same data gives the same weights."""
 
-    model: FrozenConfig
+    model: Model
     """Sizes of the network."""
-    task: VideoText
+    task: Learnt
     """What is learnt, from which files."""
     watch: EgoMCQ | Retrieval | None = None
-    """What is measured while training."""
+    """What is measured while pretraining; the other tasks measure themselves, on their split "val"."""
     init: Init = field(default_factory=Init)
     """Where the weights start."""
     optim: Optim
@@ -66,24 +108,50 @@ class Recipe:
     """How long, how many at once, how precise."""
 
     def __post_init__(self):
-        frames, slots = self.task.preprocess.num_frames, self.model.video.num_frames
-        if frames > slots:
+        if not isinstance(self.model, MODELS_OF[type(self.task)]):
+            known = ", ".join(kind.__name__ for kind in MODELS_OF[type(self.task)])
             raise RecipeError(
-                f"task.preprocess.num_frames is {frames}, but the model has only {slots} places in time; "
-                "raise model.video.num_frames."
+                f"{type(self.task).__name__} cannot train a {type(self.model).__name__}; it trains {known}."
             )
-        size = self.task.preprocess.image_size
-        if self.model.video.frame_size != (size, size):
-            raise RecipeError(
-                f"task.preprocess.image_size is {size}, model.video.image_size {self.model.video.image_size}; "
-                "they must be equal."
-            )
-        if self.watch is not None and self.watch.preprocess != self.task.preprocess:
-            raise RecipeError("watch.preprocess differs from task.preprocess; evaluate as you train.")
-        if self.train.keep_best is not None and self.watch is None:
+        if isinstance(self.task, VideoText):
+            _check_pretraining(self)
+        elif self.watch is not None:
+            raise RecipeError(f"{type(self.task).__name__} measures itself; leave watch unset.")
+        if self.train.keep_best is not None and self.watched is None:
             raise RecipeError(
                 f"train.keep_best is {self.train.keep_best!r}, but the recipe watches nothing; set watch."
             )
+
+    @property
+    def watched(self) -> EgoMCQ | Retrieval | LanguageQuery | TemporalLocalization | StateChange | None:
+        """What is measured while training, on its split "val"."""
+        return self.watch if isinstance(self.task, VideoText) else self.task
+
+
+MODELS_OF: dict[type[Any], tuple[type[Any], ...]] = {
+    VideoText: (FrozenConfig,),
+    LanguageQuery: (VSLNetConfig, Tan2dConfig, PointPyramidConfig),
+    TemporalLocalization: (VSGNConfig, PointPyramidConfig),
+    StateChange: (StateChangeConfig, FrameLstmConfig, DualHeadConfig),
+}
+"""Which networks each task can train."""
+
+
+def _check_pretraining(recipe: Recipe) -> None:
+    assert isinstance(recipe.task, VideoText) and isinstance(recipe.model, FrozenConfig)  # the caller saw to it
+    preprocess, video = recipe.task.preprocess, recipe.model.video
+    if preprocess.num_frames > video.num_frames:
+        raise RecipeError(
+            f"task.preprocess.num_frames is {preprocess.num_frames}, but the model has only {video.num_frames} places "
+            "in time; raise model.video.num_frames."
+        )
+    if video.frame_size != (preprocess.image_size, preprocess.image_size):
+        raise RecipeError(
+            f"task.preprocess.image_size is {preprocess.image_size}, model.video.image_size {video.image_size}; "
+            "they must be equal."
+        )
+    if recipe.watch is not None and recipe.watch.preprocess != preprocess:
+        raise RecipeError("watch.preprocess differs from task.preprocess; evaluate as you train.")
 
 
 def write_recipe(recipe: Recipe, run_dir: Path) -> None:
@@ -119,20 +187,49 @@ def read_recipe(path: Path) -> Recipe:
     return from_plain(Recipe, plain)
 
 
-def build_model(recipe: Recipe) -> Frozen:
-    """Return the model of a recipe with its starting weights, the same for the same seed."""
+def build_model(recipe: Recipe) -> nn.Module:
+    """Return the model of a recipe with its starting weights, the same for the same seed.
+
+    Raises:
+        RecipeError: `init` gives what this model does not take.
+        WeightsError: a file of `init` cannot be read, or does not fit.
+    """
     torch.manual_seed(recipe.train.seed)
-    model = Frozen(recipe.model)
-    if recipe.init.bundle is not None:
-        start = load_bundle(recipe.init.bundle)
-        if start.model.config != recipe.model:
-            raise RecipeError(
-                "init.bundle holds a model of other sizes than `model` asks for.", path=recipe.init.bundle
-            )
-        model.load_state_dict(start.model.state_dict())
-    elif recipe.init.vit is not None or recipe.init.distilbert is not None:
-        initialise_from(model, vit=recipe.init.vit, distilbert=recipe.init.distilbert)
+    networks = dict((*KINDS.values(), *TASK_KINDS.values()))
+    model = networks[type(recipe.model)](recipe.model)
+    _initialise(model, recipe.init)
     return model
+
+
+def _initialise(model: nn.Module, init: Init) -> None:
+    asked = {name for name in ("vit", "distilbert", "bundle", "resnet") if getattr(init, name) is not None}
+    takes = {"bundle"}
+    if isinstance(model, Frozen | StateChangeNet):
+        takes |= {"vit", "distilbert"} if isinstance(model, Frozen) else {"vit"}
+    if isinstance(model, FrameLstm | DualHeadResNet):
+        takes |= {"resnet"}
+    if wrong := sorted(asked - takes):
+        raise RecipeError(f"init.{wrong[0]} is of no use to a {type(model).__name__}; it takes {', '.join(takes)}.")
+    if init.bundle is not None:
+        _start_from_bundle(model, init.bundle)
+    elif isinstance(model, Frozen) and asked:
+        initialise_from(model, vit=init.vit, distilbert=init.distilbert)
+    elif isinstance(model, StateChangeNet) and init.vit is not None:
+        initialise_from_vit(model, init.vit)
+    elif isinstance(model, FrameLstm) and init.resnet is not None:
+        initialise_frame_lstm(model, init.resnet)
+    elif isinstance(model, DualHeadResNet) and init.resnet is not None:
+        initialise_dual_head(model, init.resnet)
+
+
+def _start_from_bundle(model: nn.Module, path: Path) -> None:
+    if isinstance(model, StateChangeNet):
+        initialise_from_bundle(model, path)
+        return
+    start = (load_bundle(path) if isinstance(model, Frozen) else load_task_bundle(path)).model
+    if start.config != model.config:
+        raise RecipeError("init.bundle holds a model of other sizes than `model` asks for.", path=path)
+    model.load_state_dict(start.state_dict())
 
 
 def run(recipe: Recipe, run_dir: Path) -> TrainResult:
@@ -140,17 +237,47 @@ def run(recipe: Recipe, run_dir: Path) -> TrainResult:
     model = build_model(recipe)
     write_recipe(recipe, run_dir)
 
-    def export(model: Frozen, metrics: dict[str, float]) -> None:
-        style = "narration" if recipe.task.kind == "egoclip" else "caption"  # what search turns questions into
-        provenance: dict[str, Any] = {"recipe": to_plain(recipe), "metrics": metrics, "text_style": style}
-        save_bundle(run_dir / BUNDLE, model, recipe.task.preprocess, recipe.task.tokenizer, provenance)
+    def export(model: nn.Module, metrics: dict[str, float]) -> None:
+        provenance: dict[str, Any] = {"recipe": to_plain(recipe), "metrics": metrics}
+        if isinstance(recipe.task, VideoText):
+            assert isinstance(model, Frozen)  # MODELS_OF
+            style = "narration" if recipe.task.kind == "egoclip" else "caption"  # what search turns questions into
+            provenance["text_style"] = style
+            save_bundle(run_dir / BUNDLE, model, recipe.task.preprocess, recipe.task.tokenizer, provenance)
+        else:
+            provenance |= _made_of(recipe.task)
+            save_task_bundle(run_dir / BUNDLE, model, to_plain(recipe.task), provenance)
 
-    return train(model, recipe.task, recipe.optim, recipe.train, run_dir, watch=recipe.watch, on_best=export)
+    return train(model, recipe.task, recipe.optim, recipe.train, run_dir, watch=recipe.watched, on_best=export)
+
+
+def _made_of(task: Learnt) -> dict[str, Any]:
+    """Return of which model the features are that a head was trained on, where their folders say it."""
+    found: dict[str, Any] = {}
+    if isinstance(task, LanguageQuery | TemporalLocalization):
+        manifest = task.features.folders[0] / "manifest.json"
+        if manifest.exists():
+            found["features_of"] = take(read_json(manifest), "settings", dict, manifest, "file").get("model")
+    if isinstance(task, LanguageQuery):
+        found["wording"] = TextFeatures.open(task.text).settings.get("wording", "question")
+    return found
 
 
 def open_run(run_dir: Path) -> Bundle:
-    """Return the best model of a finished run."""
+    """Return the best dual encoder of a finished pretraining."""
     return load_bundle(run_dir / BUNDLE)
+
+
+def open_task(path: Path) -> tuple[nn.Module, Learnt]:
+    """Return a network and its task from the bundle of a task.
+
+    Raises:
+        WeightsError: there is no bundle, or not of a task.
+        RecipeError: its task's settings are not those of this program.
+    """
+    bundle = load_task_bundle(path)
+    task = from_plain(Learnt, bundle.task, where=f"{path}: task")
+    return bundle.model, task
 
 
 def _binding(recipe: Recipe) -> dict[str, Any]:

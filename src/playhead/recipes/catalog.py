@@ -5,13 +5,47 @@ import inspect
 from collections.abc import Callable
 
 from playhead.errors import RecipeError
+from playhead.recipes import egovlp, episodic_memory, hands_and_objects, small
 from playhead.recipes.base import Recipe
-from playhead.recipes.egovlp import egoclip, egoclip_info_nce, egoclip_released
-from playhead.recipes.small import captions_small, world_ego_nce, world_info_nce
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
-    for recipe in (egoclip, egoclip_info_nce, egoclip_released, world_ego_nce, world_info_nce, captions_small)
+    for recipe in (
+        egovlp.egoclip,
+        egovlp.egoclip_info_nce,
+        egovlp.egoclip_released,
+        episodic_memory.nlq_tan2d_slowfast,
+        episodic_memory.nlq_vslnet_slowfast,
+        episodic_memory.nlq_vslnet_howto100m,
+        episodic_memory.nlq_vslnet_cc3m_webvid2m,
+        episodic_memory.nlq_vslnet_egoclip,
+        episodic_memory.nlq_vslnet_egoclip_egonce,
+        episodic_memory.nlq_point_pyramid_egoclip_egonce,
+        episodic_memory.mq_vsgn_slowfast,
+        episodic_memory.mq_vsgn_howto100m,
+        episodic_memory.mq_vsgn_cc3m_webvid2m,
+        episodic_memory.mq_vsgn_egoclip,
+        episodic_memory.mq_vsgn_egoclip_egonce,
+        episodic_memory.mq_actionformer_egoclip_egonce,
+        hands_and_objects.state_change_lstm,
+        hands_and_objects.state_change_i3d,
+        hands_and_objects.oscc_frozen,
+        hands_and_objects.oscc_howto100m,
+        hands_and_objects.oscc_cc3m_webvid2m,
+        hands_and_objects.oscc_egoclip,
+        hands_and_objects.oscc_egoclip_egonce,
+        hands_and_objects.pnr_frozen,
+        hands_and_objects.pnr_howto100m,
+        hands_and_objects.pnr_cc3m_webvid2m,
+        hands_and_objects.pnr_egoclip,
+        hands_and_objects.pnr_egoclip_egonce,
+        small.world_ego_nce,
+        small.world_info_nce,
+        small.world_nlq,
+        small.world_mq,
+        small.world_state_change,
+        small.captions_small,
+    )
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from playhead.errors import RecipeError
-from playhead.recipes.base import Recipe, read_recipe, write_recipe
+from playhead.recipes.base import Init, Recipe, build_model, read_recipe, write_recipe
 from playhead.recipes.catalog import RECIPES, find_recipe, first_line
 from playhead.recipes.egovlp import egoclip, egoclip_released
 from playhead.recipes.serialize import from_plain, to_plain
@@ -25,7 +25,8 @@ def test_every_recipe_says_what_it_does_and_shrinks(name):
     assert first_line(RECIPES[name]).endswith(".")
     small = toy(recipe)
     assert small.train.steps == 2
-    assert small.optim == recipe.optim and small.task.loss_name == recipe.task.loss_name
+    assert small.optim == recipe.optim and type(small.task) is type(recipe.task)
+    assert type(small.model) is type(recipe.model) and small.train.keep_best == recipe.train.keep_best
 
 
 def test_egoclip_states_the_paper_settings():
@@ -80,6 +81,20 @@ def test_a_folder_is_bound_to_its_recipe(tmp_path):
     write_recipe(replace(recipe, train=replace(recipe.train, workers=7)), tmp_path)  # another machine, the same run
 
 
+def test_a_task_takes_only_networks_that_can_learn_it():
+    recipe = find_recipe("nlq_vslnet_egoclip")
+    with pytest.raises(RecipeError, match="LanguageQuery cannot train a VSGNConfig; it trains VSLNetConfig"):
+        replace(recipe, model=find_recipe("mq_vsgn_egoclip").model)
+    with pytest.raises(RecipeError, match="measures itself"):
+        replace(recipe, watch=world_ego_nce().watch)
+
+
+def test_starting_weights_that_a_model_cannot_take_are_refused(tmp_path):
+    recipe = toy(find_recipe("world_nlq"))
+    with pytest.raises(RecipeError, match=r"init\.vit is of no use to a VSLNet"):
+        build_model(replace(recipe, init=Init(vit=tmp_path)))
+
+
 def test_a_file_that_is_no_recipe_is_refused(tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text("{")
@@ -123,7 +138,7 @@ def test_every_field_of_a_recipe_is_documented():
     def undocumented(kind: type) -> list[str]:
         source = Path(__import__("sys").modules[kind.__module__].__file__).read_text()
         names = [field.name for field in dataclasses.fields(kind) if field.init]
-        body = source[source.index(f"class {kind.__name__}") :]
+        body = source[source.index(f"\nclass {kind.__name__}:") :]
         missing = []
         for name in names:
             after = body[body.index(f"\n    {name}:") + 1 :].split('\n    """', 1)
@@ -131,7 +146,11 @@ def test_every_field_of_a_recipe_is_documented():
                 missing.append(f"{kind.__name__}.{name}")
         return missing
 
-    recipe = world_ego_nce()
-    kinds = [type(part) for part in (recipe, recipe.model, recipe.model.video, recipe.model.text, recipe.task)]
-    kinds += [type(part) for part in (recipe.watch, recipe.init, recipe.optim, recipe.train, recipe.task.augment)]
+    def parts(value):
+        if dataclasses.is_dataclass(value):
+            yield type(value)
+            for field in dataclasses.fields(value):
+                yield from parts(getattr(value, field.name))
+
+    kinds = {kind for recipe in RECIPES.values() for kind in parts(recipe())}
     assert [name for kind in kinds for name in undocumented(kind)] == []
