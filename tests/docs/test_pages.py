@@ -25,7 +25,7 @@ def test_the_road_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert len(said.getvalue().splitlines()) == 3
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own_data.md", "docs/index.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/own_data.md", "docs/index.md", "docs/challenges.md"])
 def test_every_command_that_a_page_shows_exists(page):
     text = (ROOT / page).read_text()
     lines = [

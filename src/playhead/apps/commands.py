@@ -15,8 +15,9 @@ from rich.table import Column, Table
 
 from playhead.apps.clip_features import ClipFeatureSettings, extract_clip_features, extract_text_features
 from playhead.apps.ground import Grounder, ground
+from playhead.apps.heads import Challenge
 from playhead.apps.progress import video_progress
-from playhead.apps.submit import Challenge, Places, check_submission, submit
+from playhead.apps.submit import Places, check_submission, submit
 from playhead.apps.transfer import TransferSettings, transfer
 from playhead.errors import RecipeError
 from playhead.types import Moment

@@ -13,8 +13,13 @@ from playhead.errors import PlayheadError
 from playhead.train.log import read_log
 from playhead.types import Span
 
+HeadRow = tuple[str, list[float], str]
+"""What is measured, its value on each tower, and what it is by chance (empty where that is not known)."""
 
-def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], run_dir: Path) -> Path:
+
+def write_report(
+    out: Path, report: dict[str, Any], shown: Sequence[Asked], run_dir: Path, heads: Sequence[HeadRow]
+) -> Path:
     """Write `report.html` into `out` from the figures of `report` and the run's log; return its path."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         files("playhead.apps").joinpath("report.html").read_text()
@@ -43,6 +48,14 @@ def write_report(out: Path, report: dict[str, Any], shown: Sequence[Asked], run_
             f"{mcq['questions_inter']} questions with choices from different videos, {mcq['questions_intra']} with "
             "choices from one video, all over test videos, by which nothing was chosen."
         ),
+        heads={
+            "towers": list(report["heads"]["nlq"]),
+            "rows": heads,
+            "note": (
+                "NLQ: a small VSLNet on features of the tower, which stays as it is. OSCC: the tower itself is "
+                "fine-tuned. One seed and a short training each; playhead transfer makes the full comparison."
+            ),
+        },
         search_note=(
             f"{found['questions']} distinct questions of nlq_val.json over {found['videos']} indexed videos, unseen in "
             "training (their EgoMCQ chose the checkpoint). A moment "

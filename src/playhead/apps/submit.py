@@ -6,8 +6,9 @@ A file is written beside its place first and moved there only if nothing is wron
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from playhead.apps.heads import Challenge
 from playhead.data.border import temporary_beside
 from playhead.data.moment_answers import (
     check_moments,
@@ -29,7 +30,6 @@ from playhead.tasks.state_change import StateChange
 from playhead.tasks.temporal_localization import TemporalLocalization
 from playhead.train.evaluate import gather_answers
 
-Challenge = Literal["nlq", "mq", "oscc", "pnr"]
 Task = LanguageQuery | TemporalLocalization | StateChange
 
 

@@ -27,7 +27,7 @@ ROWS: tuple[Row, ...] = (
 class Tables:
     """Compare InfoNCE and EgoNCE, with and without scene-aware negatives, over several seeds; writes tables.md."""
 
-    demo: Demo = field(default_factory=lambda: Demo(out=Path("runs/tables")))
+    demo: Demo = field(default_factory=lambda: Demo(out=Path("runs/tables"), steps=None))
     """World and questions, as in the demo."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""

@@ -10,23 +10,17 @@ import logging
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
-from playhead.apps.clip_features import ClipFeatureSettings, extract_clip_features, extract_text_features
 from playhead.apps.demo import Demo, demo_recipe, prepare_world
+from playhead.apps.heads import Challenge, Scores, always_same, save_untrained, train_head
 from playhead.apps.prepare import Ego4DFolder
-from playhead.apps.windows import WindowSettings
-from playhead.models.frozen import Frozen
-from playhead.recipes.base import BUNDLE, Recipe, build_model, run
-from playhead.recipes.small import ablation, world_features, world_mq, world_nlq, world_pairs, world_state_change
-from playhead.tasks.state_change import StateChange
-from playhead.weights.bundle import load_bundle, save_bundle
+from playhead.recipes.base import BUNDLE, run
+from playhead.recipes.small import ablation
 
 logger = logging.getLogger(__name__)
 
-Challenge = Literal["nlq", "mq", "oscc", "pnr"]
 Tower = Literal["untrained", "info_nce", "ego_nce"]
-Scores = dict[str, float]
 
 TOWERS: dict[Tower, str] = {"untrained": "none", "info_nce": "InfoNCE", "ego_nce": "EgoNCE"}
 COLUMNS: dict[Challenge, tuple[str, ...]] = {
@@ -44,7 +38,7 @@ HEADS: dict[Challenge, str] = {"nlq": "VSLNet", "mq": "VSGN", "oscc": "fine-tune
 class TransferSettings:
     """Which towers and seeds are compared, and where it all lies."""
 
-    demo: Demo = field(default_factory=lambda: Demo(out=Path("runs/tables")))
+    demo: Demo = field(default_factory=lambda: Demo(out=Path("runs/tables"), steps=None))
     """World and pretraining, as in the demo; shared with `playhead tables`, whose runs are used where they are done."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One pretraining and one transfer each."""
@@ -60,73 +54,27 @@ def transfer(challenge: Challenge, settings: TransferSettings) -> str:
     results: dict[Tower, list[Scores]] = {}
     for seed in settings.seeds:
         for tower in settings.towers:
-            scores = transfer_one(challenge, tower, seed, folder, settings)
+            bundle, out = pretrained(tower, seed, folder, settings.demo), settings.demo.out
+            scores = train_head(challenge, bundle, folder, out, seed=seed, steps=settings.head_steps)
             results.setdefault(tower, []).append(scores)
             told = ", ".join(f"{name} {scores[name]:.2f}" for name in COLUMNS[challenge])
             logger.info("%s, %s, seed %d: %s", challenge, TOWERS[tower], seed, told)
-    table = as_markdown(challenge, results, settings.seeds, baseline_of(challenge, folder))
+    table = as_markdown(challenge, results, settings.seeds, always_same(challenge, folder))
     out = settings.demo.out / f"transfer_{challenge}"
     out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     out.with_suffix(".md").write_text(table)
     return table
 
 
-def transfer_one(
-    challenge: Challenge, tower: Tower, seed: int, folder: Ego4DFolder, settings: TransferSettings
-) -> Scores:
-    """Return the validation scores of one tower and seed on a challenge, pretraining the tower if need be."""
-    bundle = pretrained(tower, seed, folder, settings.demo)
-    name = f"{tower}_{seed}"
-    if challenge in ("oscc", "pnr"):
-        recipe, kind = world_state_change(folder.root, bundle, seed), "state_change"  # both are learnt in one run
-    else:
-        extract(bundle, name, folder)
-        recipe = (world_nlq if challenge == "nlq" else world_mq)(folder.root, name, seed)
-        kind = challenge
-    recipe = shortened(recipe, settings.head_steps)
-    return run(recipe, settings.demo.out / f"{kind}_{name}").metrics
-
-
 def pretrained(tower: Tower, seed: int, folder: Ego4DFolder, demo: Demo) -> Path:
     """Return the bundle of a tower, training it or going on with it if it is not done."""
-    objective = "info_nce" if tower == "info_nce" else "ego_nce"
-    recipe = ablation(objective, neighbours=tower != "info_nce", root=folder.root, seed=seed)
+    recipe = ablation("info_nce" if tower == "info_nce" else "ego_nce", tower != "info_nce", folder.root, seed)
+    recipe = replace(recipe, train=replace(demo_recipe(demo).train, seed=seed))
     if tower == "untrained":
-        where = demo.out / f"untrained_{seed}" / BUNDLE
-        if not where.exists():
-            task = world_pairs(folder.root)
-            model = cast(Frozen, build_model(recipe))
-            save_bundle(where, model, task.preprocess, task.tokenizer, {"text_style": "narration", "steps": 0})
-        return where
+        return save_untrained(recipe, demo.out / f"untrained_{seed}")
     where = demo.out / (f"ego_nce_neighbours_{seed}" if tower == "ego_nce" else f"info_nce_{seed}")
-    run(replace(recipe, train=replace(demo_recipe(demo).train, seed=seed)), where)
+    run(recipe, where)
     return where / BUNDLE
-
-
-def extract(bundle_path: Path, name: str, folder: Ego4DFolder) -> None:
-    """Write the features of all clips and of the words of all queries, but for those that are there."""
-    bundle = load_bundle(bundle_path)
-    annotations = folder.root / "annotations"
-    queries = [annotations / f"nlq_{split}.json" for split in ("train", "val")]
-    moments = [annotations / f"moments_{split}.json" for split in ("train", "val")]
-    grid = world_features().time
-    windows = WindowSettings(fps=grid.fps, stride=int(grid.stride), batch_size=64)
-    settings = ClipFeatureSettings(grid="own", windows=windows)
-    extract_clip_features(bundle, [*queries, *moments], folder.videos, folder.root / "features" / name, settings)
-    extract_text_features(bundle, queries, folder.root / "text" / name)
-
-
-def shortened(recipe: Recipe, steps: int | None) -> Recipe:
-    """Return the recipe with so many steps, measured once at the end."""
-    number = recipe.train.steps if steps is None else steps
-    return replace(recipe, train=replace(recipe.train, steps=number, evaluate_every=number))
-
-
-def baseline_of(challenge: Challenge, folder: Ego4DFolder) -> Scores | None:
-    """Return the scores of always giving the same answer, which needs no training; None where there is no such."""
-    if challenge not in ("oscc", "pnr"):
-        return None
-    return cast(StateChange, world_state_change(folder.root).task).always_same("val")
 
 
 def as_markdown(
