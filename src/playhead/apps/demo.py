@@ -61,9 +61,9 @@ class Demo:
     """Questions in words whose answers the report shows."""
     steps: int | None = 850
     """Training steps; unset takes the recipe's number, which leaves no time for the heads."""
-    nlq_steps: int = 150
+    nlq_steps: int = 120
     """Training steps of the NLQ heads, on the tower as it is after pretraining and on the one before."""
-    oscc_steps: int = 40
+    oscc_steps: int = 30
     """Training steps of both towers for OSCC."""
     head_videos: int = 30
     """Training videos whose queries the NLQ head learns from."""

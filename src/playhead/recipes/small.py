@@ -174,7 +174,7 @@ def world_state_change(root: Path = WORLD, tower: Path | None = None, seed: int 
         ),
         init=Init(bundle=tower),
         optim=Optim(lr=2e-4, betas=(0.9, 0.98), weight_decay=0.05, schedule="cosine", warmup_steps=20, clip_norm=1.0),
-        train=Train(global_batch=32, steps=120, workers=1, seed=seed),
+        train=Train(global_batch=32, steps=80, workers=1, seed=seed),
     )
 
 
