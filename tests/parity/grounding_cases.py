@@ -25,10 +25,20 @@ def find_files(pattern: str) -> list[Path]:
     return sorted(GOLDEN.rglob(pattern))
 
 
+FAMILIES = ("actionformer", "tan2d", "vsgn", "vslnet")
+
+
 def find_cases(family: str) -> list[Path]:
     """Return the stems of a family's cases: paths without ending, to give to the readers below."""
     ending = ".weights.safetensors"
-    return [path.with_name(path.name.removesuffix(ending)) for path in find_files(f"**/{family}*/*{ending}")]
+    cases = [path.with_name(path.name.removesuffix(ending)) for path in find_files(f"*{ending}")]
+    return [case for case in cases if family_of(case) == family]
+
+
+def family_of(case: Path) -> str | None:
+    """Return the family that the nearest folder above a case is named after; the golden folder itself may be it."""
+    named = (family for folder in case.parents for family in FAMILIES if family in folder.name)
+    return next(named, None)
 
 
 def case_name(case: Path) -> str:

@@ -9,7 +9,7 @@ from grounding_cases import case_name, find_files
 from playhead.decoding.anchor_spans import retrieve, round_for_submission, suppress_all
 from playhead.decoding.nms import Detections
 
-FILES = find_files("**/mq_eval*/postprocess*.json")
+FILES = find_files("postprocess*.json")
 CLIPS = [
     pytest.param(path, clip, id=f"{case_name(path)}-{clip}")
     for path in FILES

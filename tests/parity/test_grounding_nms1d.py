@@ -10,7 +10,11 @@ from safetensors.numpy import load_file
 
 from playhead.decoding.nms import Detections, Suppression, greedy_nms, soft_nms, suppress
 
-SETS = [(path, json.loads(path.read_text())) for path in find_files("**/nms1d*/*cases*.json")]
+SETS = [
+    (path, json.loads(path.read_text()))
+    for path in find_files("*cases*.json")
+    if path.with_suffix(".safetensors").exists()
+]
 CANDIDATES = [
     pytest.param(path.with_suffix(".safetensors"), str(number), settings, id=f"{case_name(path)}-{number}")
     for path, settings in SETS
