@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from playhead.apps.asking import Asked, chance_recall, group_by_text
-from playhead.apps.heads import Challenge, Scores, always_same, save_untrained, train_head
+from playhead.apps.heads import Challenge, Scores, always_same, fast_precision, save_untrained, train_head
 from playhead.apps.index import VideoIndex
 from playhead.apps.prepare import Ego4DFolder, build_pairs
 from playhead.apps.progress import progress_bar, video_progress
@@ -140,10 +140,8 @@ def test_questions(recipe: Recipe, folder: Ego4DFolder) -> EgoMCQ:
 def demo_recipe(settings: Demo) -> Recipe:
     """Return the demo's run: bf16 where the processor computes it, since it is twice as fast there."""
     recipe = world_ego_nce(settings.out / "world")
-    fast_bf16 = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
     steps = settings.steps if settings.steps is not None else recipe.train.steps
-    precision = "bf16" if fast_bf16 else "fp32"
-    return replace(recipe, train=replace(recipe.train, precision=precision, steps=steps))
+    return replace(recipe, train=replace(recipe.train, precision=fast_precision(), steps=steps))
 
 
 def index_videos(where: Path, bundle: Bundle, folder: Ego4DFolder, queries: Sequence[Query]) -> VideoIndex:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
+import torch
+
 from playhead.apps.clip_features import ClipFeatureSettings, extract_clip_features, extract_text_features
 from playhead.apps.prepare import Ego4DFolder
 from playhead.apps.windows import WindowSettings
@@ -74,9 +76,19 @@ def save_untrained(recipe: Recipe, where: Path) -> Path:
 
 
 def measured_once(recipe: Recipe, steps: int | None) -> Recipe:
-    """Return the recipe with so many steps (its own by default), measured at the end."""
+    """Return the recipe with so many steps (its own by default), measured at the end, in the fastest arithmetic.
+
+    Towers compute in bf16 where that is fast; heads on features stay in fp32, whose products oneDNN makes twice as fast
+    ("medium").
+    """
     number = recipe.train.steps if steps is None else steps
-    return replace(recipe, train=replace(recipe.train, steps=number, evaluate_every=number))
+    fast = {"precision": fast_precision()} if isinstance(recipe.task, StateChange) else {"matmul": "medium"}
+    return replace(recipe, train=replace(recipe.train, steps=number, evaluate_every=number, **fast))
+
+
+def fast_precision() -> Literal["fp32", "bf16"]:
+    """Return bf16 where the processor computes it, since it is at least twice as fast there."""
+    return "bf16" if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
 def always_same(challenge: Challenge, folder: Ego4DFolder) -> Scores | None:
