@@ -19,7 +19,16 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from playhead.apps.commands import ClipFeatures, Ground, Submit, TextFeatures, Transfer, list_failures, show_moments
+from playhead.apps.commands import (
+    ClipFeatures,
+    Ground,
+    Submit,
+    TextFeatures,
+    Transcode,
+    Transfer,
+    list_failures,
+    show_moments,
+)
 from playhead.apps.demo import Demo
 from playhead.apps.features import WindowSettings, extract_features
 from playhead.apps.index import VideoIndex
@@ -265,6 +274,7 @@ COMMANDS = {
     "index": Index,
     "search": Search,
     "ground": Ground,
+    "transcode": Transcode,
     "submit": Submit,
     "convert": Convert,
     "recipes": Recipes,

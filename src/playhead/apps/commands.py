@@ -16,8 +16,9 @@ from rich.table import Column, Table
 from playhead.apps.clip_features import ClipFeatureSettings, extract_clip_features, extract_text_features
 from playhead.apps.ground import Grounder, ground
 from playhead.apps.heads import Challenge
-from playhead.apps.progress import video_progress
+from playhead.apps.progress import progress_bar, video_progress
 from playhead.apps.submit import Places, check_submission, submit
+from playhead.apps.transcode import TranscodeProgress, TranscodeSettings, transcode
 from playhead.apps.transfer import TransferSettings, transfer
 from playhead.errors import RecipeError
 from playhead.types import Moment
@@ -71,6 +72,33 @@ class TextFeatures:
         console.print(f"{report.num_texts:,} texts, {report.num_encoded:,} of them new, {report.num_tokens:,} tokens")
         if report.num_full:
             console.print(f"  {report.num_full:,} texts fill all that the model reads; their ends may be cut")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcode:
+    """Rewrite videos for fast random reading: small, with many key frames, and in chunks if asked for."""
+
+    videos: tyro.conf.Positional[tuple[Path, ...]]
+    """Files or folders."""
+    out: Path
+    """Folder to write."""
+    settings: tyro.conf.OmitArgPrefixes[TranscodeSettings] = field(default_factory=TranscodeSettings)
+    """How they are written."""
+
+    def run(self) -> None:
+        """Rewrite what is new or changed and list what failed."""
+        with progress_bar(console) as bar:
+            task = bar.add_task("videos", total=None)
+
+            def show(now: TranscodeProgress) -> None:
+                left = "" if now.eta_seconds is None else f", {clock(now.eta_seconds)} left"
+                told = f"videos ({100 * now.share:.0f} % of the bytes{left})"
+                bar.update(task, completed=now.videos_done, total=now.num_videos, description=told)
+
+            report = transcode(self.videos, self.out, self.settings, show)
+        counts = ("written", "skipped", "failed", "removed")
+        console.print(", ".join(f"{len(getattr(report, name))} {name}" for name in counts))
+        list_failures(report.failed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from playhead.errors import DecodeError
 from playhead.types import ClipRef, Span
+from playhead.video.chunk_files import is_chunked
 from playhead.video.decode import DecoderCache
 from playhead.video.sampling import segment_times, uniform_times
 from playhead.video.transforms import Augment, Preprocess, augment
@@ -52,14 +53,17 @@ class ClipReader:
         return ClipRef(video_id, Span(0.0, max(self.cache.get(self.find(video_id)).info.duration, 0.01)))
 
     def find(self, video_id: str) -> Path:
-        """Return the file of a video, whose id is its name, with or without suffix.
+        """Return the file of a video, or the folder of its chunks; its id is the name, with or without suffix.
 
         Raises:
-            DecodeError: no file of that name, with any known suffix, lies in the folder.
+            DecodeError: nothing of that name, with any known suffix, lies in the folder.
         """
-        for suffix in ("", *SUFFIXES):
-            path = self.videos / f"{video_id}{suffix}"
+        paths = [self.videos / f"{video_id}{suffix}" for suffix in ("", *SUFFIXES)]
+        for path in paths:
             if path.is_file():
+                return path
+        for path in paths:
+            if is_chunked(path):
                 return path
         raise DecodeError(
             f"no video {video_id!r} with a suffix of {', '.join(SUFFIXES)} lies in this folder; check its path.",

@@ -6,6 +6,10 @@ index may call a frame a keyframe that is none, or may be missing. So a landing 
 the keyframe itself, whole, and not later than the frame wanted. Otherwise an earlier keyframe is tried, and in the end
 the file is read from its start.
 
+On the way to a frame, H.264 pictures that no other refers to are left out where it is sure that they are not wanted:
+one read before begins later, yet not after the wanted time. (No other codec says of a picture that none refers to it.)
+A damaged file makes the decoder borrow from any picture, so at the first error the reading begins anew, with all.
+
 Frames are named here by stamps: integers in units of the stream's time base, as the file counts them.
 
 Source: checked against sequential decoding, pixel by pixel, in tests/unit/video/test_decoder_zoo.py.
@@ -14,7 +18,7 @@ Source: checked against sequential decoding, pixel by pixel, in tests/unit/video
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -41,6 +45,9 @@ WORTH_A_JUMP = 4
 FAR = 10.0
 """So many seconds ahead, in a file without an index, a jump is tried."""
 
+RECENT = 16
+"""So many packets back one is sought that begins later: H.264 moves a picture by at most so many."""
+
 LONGEST_GUESS = 0.1
 """A last frame without a length of its own is taken to last as long as the one before, but no longer than this."""
 
@@ -51,6 +58,10 @@ class Shown:
 
     stamp: int
     frame: VideoFrame
+
+
+class _DamagedError(Exception):
+    """A picture does not decode, or not alone, and some before it may have been left out."""
 
 
 class ForwardReader:
@@ -67,6 +78,9 @@ class ForwardReader:
         self.path, self._threads = os.fspath(path), threads
         self._counts_frames = False
         self._skips_ahead = True
+        self._wanted: list[int] = []  # the stamps asked for now and next, ascending; none if every frame counts
+        # With threads for slices the decoder hides errors.
+        self._may_leave_out = threads == 1
         self._open()
         self.first = self._first_frame()
         kind = self.container.format.name
@@ -110,12 +124,23 @@ class ForwardReader:
         """Why reading stopped early, if it did; else empty."""
         return self._failure or ("the frames after it cannot be decoded" if self._broken_by(None) else "")
 
-    def on_screen(self, stamp: int) -> Shown | None:
+    def on_screen(self, stamp: int, then: Sequence[int] = ()) -> Shown | None:
         """Return the frame on screen at `stamp`, or None where the file's frames have ended before.
+
+        `then` are the stamps that will be asked for next, ascending; pictures between them may be left out, so
+        `advance` must not follow.
 
         Raises:
             DecodeError: the frame that belongs there is broken, and whole ones follow.
         """
+        self._wanted = [stamp, *then]
+        try:
+            return self._seek(stamp)
+        except _DamagedError:
+            self._leave_out_nothing()
+            return self._seek(stamp)
+
+    def _seek(self, stamp: int) -> Shown | None:
         if not self._continues_to(stamp):
             self._jump(stamp)
         while self._ahead is not None and self._ahead.stamp <= stamp:
@@ -133,11 +158,18 @@ class ForwardReader:
         Raises:
             DecodeError: the next frame is broken, and whole ones follow.
         """
+        self._wanted = []
         if self._ahead is None:
             return None
         if self._broken_by(self._ahead.stamp):
             raise self._broken_error()
-        self._step_on()
+        try:
+            self._step_on()
+        except _DamagedError:
+            here = self.last.stamp
+            self._leave_out_nothing()
+            self._seek(here)
+            return self.advance()
         return self._shown
 
     def close(self) -> None:
@@ -146,9 +178,15 @@ class ForwardReader:
         self._queue.clear()
         self.container.close()
 
+    def _leave_out_nothing(self) -> None:
+        self._may_leave_out = False
+        self._restart()
+
     def _step_on(self) -> None:
         if self._shown is not None and self._ahead is not None:
-            self._gap = self._ahead.stamp - self._shown.stamp
+            before = [stamp for stamp, _ in self._passed if stamp < self._ahead.stamp]
+            self._gap = self._ahead.stamp - max([self._shown.stamp, *before])
+            self._passed = [pair for pair in self._passed if pair[1] > self._ahead.stamp]
         self._shown, self._ahead = self._ahead, self._read()
 
     def _broken_error(self) -> DecodeError:
@@ -162,7 +200,7 @@ class ForwardReader:
     def _continues_to(self, stamp: int) -> bool:
         """Whether reading on is the way to `stamp`: it is not behind, and no keyframe far ahead shortens the way."""
         behind = self._shown or self._ahead
-        if behind is None or stamp < behind.stamp:
+        if behind is None or stamp < behind.stamp or any(one <= stamp < later for one, later in self._passed):
             return False
         if self._ahead is None or stamp < self._ahead.stamp or not (self.jumps and self._skips_ahead):
             return True
@@ -214,8 +252,16 @@ class ForwardReader:
         # Flash and Matroska files without a rate have the inverse of their time base, 1000, in its place.
         rate = min((r for r in (self.stream.average_rate, self.stream.guessed_rate) if r), default=Fraction(30))
         self.frame_step = max(1, round(1 / (rate * self.time_base)))
+        self._may_leave_out = (
+            self._may_leave_out and self.stream.codec_context.name == "h264" and not self._counts_frames
+        )
+        if self._may_leave_out:
+            self.stream.codec_context.options = {"err_detect": "explode"}  # else it mends some errors without a word
         self._begin()
-        self._ahead = self._read()
+        try:
+            self._ahead = self._read()
+        except _DamagedError:
+            self._leave_out_nothing()
 
     def _restart(self) -> None:
         self.container.close()
@@ -241,6 +287,8 @@ class ForwardReader:
         self._shown: Shown | None = None
         self._ahead: Shown | None = None
         self._gap = 0  # from the frame before the one reached last
+        self._recent: deque[int] = deque(maxlen=RECENT)  # stamps of the packets read last
+        self._passed: list[tuple[int, int]] = []  # stamps of pictures that may be left out, and of one after each
 
     def _next_packet(self) -> Packet | None:
         try:
@@ -267,15 +315,34 @@ class ForwardReader:
     def _decode(self, packet: Packet) -> None:
         if packet.is_corrupt and packet.pts is not None:
             self._doubtful.add(packet.pts)
+        self.stream.codec_context.skip_frame = "NONREF" if self._passes(packet) else "DEFAULT"
         try:
             frames = packet.decode()
-        except FFmpegError:
+        except FFmpegError as error:
+            if self._may_leave_out:
+                raise _DamagedError from error
             guess = (self._last_stamp or 0) + 1
             self._mark_broken(guess if packet.pts is None or self._counts_frames else packet.pts)
             return
         for frame in frames:
             if isinstance(frame, VideoFrame):
+                # Of two fields in one packet, another picture may refer to one only.
+                if self._may_leave_out and (frame.is_corrupt or frame.interlaced_frame):
+                    raise _DamagedError
                 self._take(frame)
+
+    def _passes(self, packet: Packet) -> bool:
+        """Whether a picture can be left out, if no other refers to it: at the wanted times later ones are on screen."""
+        stamp = packet.pts
+        if not self._may_leave_out or stamp is None or packet.is_discard:
+            return False
+        self._recent.append(stamp)
+        time = next((wanted for wanted in self._wanted if wanted >= stamp), None)
+        later = None if time is None else max((one for one in self._recent if stamp < one <= time), default=None)
+        if later is None:
+            return False
+        self._passed.append((stamp, later))
+        return True
 
     def _take(self, frame: VideoFrame) -> None:
         stamp = self._stamp_of(frame)

@@ -107,7 +107,15 @@ class Scaler:
 
         NumPy, because torch would spread each of these small copies over all cores.
         """
+        pixels = np.empty((3, self.height, self.width), np.uint8)
+        self.draw(frame, pixels)
+        return pixels
+
+    def draw(self, frame: VideoFrame, pixels: UInt8[np.ndarray, "C H W"]):
+        """Put one picture as displayed into `pixels`."""
         height, width = (self.width, self.height) if self.orientation.transposed else (self.height, self.width)
         # Without threads=1 swscale starts a thread per core for every frame.
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(self.orientation.apply(rgb).transpose(2, 0, 1))
+        scaled = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+        # Not to_ndarray(), which would copy where FFmpeg pads the rows.
+        rows = np.frombuffer(memoryview(scaled.planes[0]), np.uint8).reshape(height, -1)[:, : 3 * width]
+        pixels[...] = self.orientation.apply(rows.reshape(height, width, 3)).transpose(2, 0, 1)

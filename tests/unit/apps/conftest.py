@@ -1,5 +1,6 @@
 """A model that knows three colours, and videos that show them: what search should find can be counted by hand."""
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from playhead.models.frozen import Frozen, FrozenConfig, SpaceTimeConfig
 from playhead.text.wordpiece import WordPiece
 from playhead.video.transforms import Preprocess
 from playhead.weights.bundle import Bundle, load_bundle, save_bundle
+
+sys.path.append(str(Path(__file__).parents[1] / "video"))  # for made_videos, which tests of apps use too
 
 COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1)}
 PIXELS = {"red": (230, 10, 10), "green": (10, 230, 10), "blue": (10, 10, 230), "gray": (128, 128, 128)}

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import av
@@ -62,3 +63,18 @@ def test_a_window_past_the_end_and_a_missing_video_are_errors(reader):
 def test_a_file_is_found_by_its_full_name_too(reader, videos):
     assert reader.find("clip.mp4") == reader.find("clip") == videos / "clip.mp4"
     assert reader.whole("clip.mp4").span.duration == pytest.approx(4.0, abs=0.01)
+
+
+def test_a_folder_of_chunks_is_found_like_a_file(reader, videos):
+    (videos / "uid").mkdir()
+    (videos / "lavila.mp4").mkdir()
+    for name in ("uid/0.mp4", "uid/1.mp4", "lavila.mp4/0.mp4", "lavila.mp4/4.mp4"):  # by number, by first second
+        shutil.copy(videos / "clip.mp4", videos / name)
+    for video_id, folder in (("uid", "uid"), ("lavila", "lavila.mp4"), ("lavila.mp4", "lavila.mp4")):
+        assert reader.find(video_id) == videos / folder
+        assert reader.whole(video_id).span.duration == pytest.approx(8.0, abs=0.01)
+        frames = reader.read_uniform(ClipRef(video_id, Span(3.0, 5.0)))  # across the border
+        assert times_shown(frames) == pytest.approx([3.2, 3.7, 0.2, 0.7], abs=0.1)
+    (videos / "photos").mkdir()
+    with pytest.raises(DecodeError, match="no video 'photos'"):
+        reader.find("photos")

@@ -20,6 +20,7 @@ def write_video(
     path,
     *,
     num_frames=60,
+    first=0,
     size=(64, 48),
     codec="libx264",
     pixel_format="yuv420p",
@@ -29,7 +30,10 @@ def write_video(
     container_options=None,
     matrix=None,
 ):
-    """Write `num_frames` frames; `stamps` (in milliseconds) makes the rate variable, `matrix` is a display matrix."""
+    """Write `num_frames` frames from number `first` of the scene on.
+
+    `stamps` (in milliseconds) makes the rate variable, `matrix` is a display matrix.
+    """
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height = size
@@ -40,7 +44,7 @@ def write_video(
         if stamps is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture(first + number, *size), format="rgb24")
             if stamps is not None:
                 frame.pts, frame.time_base = stamps[number], Fraction(1, 1000)
             else:
