@@ -13,7 +13,7 @@ def featured(world, trained):
     """The world with the toy's features of all clips and queries, where toy recipes look for them."""
     annotations = world / "annotations"
     files = [*sorted(annotations.glob("nlq_*.json")), *sorted(annotations.glob("moments_*.json"))]
-    grid = ["--grid", "own", "--fps", "4", "--stride", "2"]
+    grid = ["--grid", "own", "--fps", "4", "--stride", "4"]
     videos, bundle = world / "full_scale", trained / "bundle"
     done = playhead("clip-features", bundle, *files, "--videos", videos, "--out", world / "features" / "toy", *grid)
     assert "9 written, 0 there already, 0 failed" in done.stdout

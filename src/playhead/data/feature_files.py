@@ -199,8 +199,20 @@ class FeatureSet:
         """Say whether every folder has a file for this clip."""
         return all(self._files(folder, video_id, clip_id) for folder in self.folders)
 
-    def rows_of(self, video_id: str, clip_id: str, start: float, end: float, fps: float | None = None) -> ClipFeatures:
+    def rows_of(
+        self,
+        video_id: str,
+        clip_id: str,
+        start: float,
+        end: float,
+        fps: float | None = None,
+        *,
+        may_go_on: bool = False,
+    ) -> ClipFeatures:
         """Return the features of the clip [start, end), in seconds of its video; `fps` replaces `time.fps`.
+
+        `may_go_on` says that `end` is only known to be reached, as where an annotation does not say how long a video
+        is; the rows of a clip's file then may go on past it.
 
         One set in float32 is a view of the mapped file; several are copied side by side.
 
@@ -224,7 +236,7 @@ class FeatureSet:
         if self.per == "video":
             rows = self._slice(time, start, end, num_rows)
             time = replace(time, offset=time.start_of(rows.start) - start)
-        missing = self._missing(rows, time, end - start, clip_id, path)
+        missing = self._missing(rows, time, end - start, clip_id, path, may_go_on)
         pieces = [array.rows[rows].to(torch.float32).numpy() for _, array in opened]
         features = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
         return ClipFeatures(features, time, max(tails), uneven, missing)
@@ -286,7 +298,7 @@ class FeatureSet:
             rows = slice(math.ceil(time.grid(start)), math.ceil(time.grid(end)))
         return slice(max(0, rows.start), min(rows.stop, num_rows))
 
-    def _missing(self, rows: slice, time: TimeBase, seconds: float, clip_id: str, path: str) -> float:
+    def _missing(self, rows: slice, time: TimeBase, seconds: float, clip_id: str, path: str, may_go_on: bool) -> float:
         """Return how many seconds at the clip's end no row speaks for, where that may be."""
         if rows.stop <= rows.start:
             raise AnnotationError(
@@ -300,7 +312,7 @@ class FeatureSet:
                 f"to {self.short_by} s may be missing (`short_by`). Is the time base right, is the file whole?",
                 path=path,
             )
-        if self.per == "clip" and reach - seconds > max(self.short_by, _TOO_MUCH * seconds):
+        if self.per == "clip" and not may_go_on and reach - seconds > max(self.short_by, _TOO_MUCH * seconds):
             raise AnnotationError(
                 f"its rows go on to {reach:.2f} s, but clip {clip_id!r} lasts {seconds:.2f} s. Is the time base right?",
                 path=path,

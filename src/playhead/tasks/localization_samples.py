@@ -158,7 +158,8 @@ class LocalizationSamples:
             AnnotationError: its features are missing or bad, or end before the clip does.
         """
         clip = self.clips[index]
-        found = self.features.rows_of(clip.video_id, clip.clip_id, clip.start, _end_of(clip, self.features))
+        end, is_open = _end_of(clip, self.features), clip.end is None
+        found = self.features.rows_of(clip.video_id, clip.clip_id, clip.start, end, may_go_on=is_open)
         duration = found.time.reach_of(len(found.features)) if clip.duration is None else clip.duration
         if self.training:
             spans, numbers = learnable_segments(clip, self.classes, self.shortest)
