@@ -83,7 +83,7 @@ def run_demo(settings: Demo) -> dict[str, Any]:
     with _timed("world", seconds):
         folder = prepare_world(settings)
     recipe = demo_recipe(settings)
-    reported = test_questions(recipe, folder)
+    reported = reported_questions(recipe, folder)
     with _timed("untrained", seconds):
         untrained = evaluate(build_model(recipe), reported, "test", batch_size=64)
     with _timed("pretraining", seconds):
@@ -130,7 +130,7 @@ def prepare_world(settings: Demo) -> Ego4DFolder:
     return folder
 
 
-def test_questions(recipe: Recipe, folder: Ego4DFolder) -> EgoMCQ:
+def reported_questions(recipe: Recipe, folder: Ego4DFolder) -> EgoMCQ:
     """Return EgoMCQ over the test videos, by which nothing was chosen."""
     if not isinstance(recipe.watch, EgoMCQ):
         raise RecipeError("the demo's recipe must watch EgoMCQ, whose settings its test takes over.")

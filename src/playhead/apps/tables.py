@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from playhead.apps.demo import Demo, demo_recipe, prepare_world, test_questions
+from playhead.apps.demo import Demo, demo_recipe, prepare_world, reported_questions
 from playhead.recipes.base import open_run, run
 from playhead.recipes.small import ablation
 from playhead.train.evaluate import evaluate
@@ -47,7 +47,7 @@ def run_tables(settings: Tables) -> str:
             recipe = replace(recipe, train=replace(demo_recipe(settings.demo).train, seed=seed))
             where = settings.demo.out / f"{loss_name}{'_neighbours' if neighbours else ''}_{seed}"
             run(recipe, where)
-            scores = evaluate(open_run(where).model, test_questions(recipe, folder), "test")
+            scores = evaluate(open_run(where).model, reported_questions(recipe, folder), "test")
             results.setdefault(name, []).append(scores)
             logger.info(
                 "%s, seed %d: inter %.1f, intra %.1f", name, seed, scores["egomcq/inter"], scores["egomcq/intra"]

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -165,6 +165,15 @@ def brief(value: Any) -> str:
     """Return a value as it may stand in a message: on one line, cut short."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def problem_lines(problems: Mapping[str, Sequence[str]], most: int) -> list[str]:
+    """Return one line per kind of problem that was found, naming up to `most` of the places that have it."""
+    return [
+        f"{kind.replace('_', ' ')}: {len(found)} ({', '.join(found[:most])}{', ...' if len(found) > most else ''})"
+        for kind, found in problems.items()
+        if found
+    ]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from playhead.data.border import FilePath, brief, read_json, take, write_whole
+from playhead.data.border import FilePath, brief, problem_lines, read_json, take, write_whole
 from playhead.data.segments import SegmentClip
 from playhead.errors import AnnotationError
 from playhead.types import Moment, Span
@@ -122,11 +122,7 @@ class MomentCheck:
 
     def lines(self, most: int = 8) -> list[str]:
         """Return one line per problem found, each naming up to `most` places."""
-        return [
-            f"{kind.replace('_', ' ')}: {len(found)} ({', '.join(found[:most])}{', ...' if len(found) > most else ''})"
-            for kind, found in self.problems.items()
-            if found
-        ]
+        return problem_lines(self.problems, most)
 
 
 def check_moments(

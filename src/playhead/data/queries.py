@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from playhead.data.border import FilePath, brief, read_json, take
+from playhead.data.feature_files import official_rows
 from playhead.data.query_rules import FAULTS, ONE_FRAME, SpanRules, settle
 from playhead.errors import AnnotationError
 from playhead.types import Query, Span
@@ -184,7 +185,8 @@ def released_sentence(text: str) -> str:
 
 def released_rows(clip: QueryClip, features_per_second: float = 1.875) -> tuple[int, int]:
     """Return the first and the last row, inclusive, that the reference cuts for a clip from its video's features."""
-    return int(clip.start * features_per_second), int(clip.end * features_per_second)
+    rows = official_rows(clip.start, clip.end, features_per_second)
+    return rows.start, rows.stop - 1
 
 
 def _clips(content: Any, path: FilePath) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from numpy import ndarray
 
-from playhead.data.border import FilePath, brief, read_json, take, write_whole
+from playhead.data.border import FilePath, brief, problem_lines, read_json, take, write_whole
 from playhead.data.queries import ClipQuery, QueryClip, QueryClips
 from playhead.data.query_rules import ONE_FRAME
 from playhead.errors import AnnotationError
@@ -121,11 +121,7 @@ class AnswerCheck:
 
     def lines(self, most: int = 8) -> list[str]:
         """Return one line per problem found, each naming up to `most` queries."""
-        return [
-            f"{kind.replace('_', ' ')}: {len(found)} ({', '.join(found[:most])}{', ...' if len(found) > most else ''})"
-            for kind, found in self.problems.items()
-            if found
-        ]
+        return problem_lines(self.problems, most)
 
 
 def check_answers(
