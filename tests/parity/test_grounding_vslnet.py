@@ -17,8 +17,10 @@ from grounding_cases import (
 
 from playhead.data.query_grid import average_to, highlight_rows, rows_to_span, span_to_rows
 from playhead.decoding.language_spans import spans_in_seconds, top_spans
-from playhead.models.vslnet import Words, optimizer_groups
+from playhead.models.vslnet import Words
 from playhead.objectives.spans import highlight_loss, highlight_sums, span_cross_entropy
+from playhead.train.config import Optim
+from playhead.train.optim import make_optimizer
 from playhead.weights.vslnet_weights import VSLNET, load_vslnet
 
 CASES = as_parameters(find_cases("vslnet"))
@@ -176,7 +178,9 @@ def test_the_same_parameters_decay(case):
     settings, model = read_settings(case), load_model(case)
     names = {parameter: name for name, parameter in model.named_parameters()}
     frozen = set(settings["keys_without_grad"])  # never given a gradient, so AdamW passes them by; buffers with us
-    for group, recorded in zip(optimizer_groups(model), settings["optimizer_groups"], strict=True):
+    decay = settings["optimizer_groups"][0]["weight_decay"]
+    optimizer = make_optimizer(model, Optim(lr=1e-4, weight_decay=decay, decayed="all_but_biases_and_norms"))
+    for group, recorded in zip(optimizer.param_groups, settings["optimizer_groups"], strict=True):
         assert group["weight_decay"] == recorded["weight_decay"]
         expected = {VSLNET.rename(name) for name in recorded["params"] if name not in frozen}
         assert {names[parameter] for parameter in group["params"]} == expected

@@ -12,7 +12,7 @@ natural language queries (episodic memory, NLQ), where it also reads EgoVLP's fe
 The encoder adds learned positions, then four depthwise convolutions, then one block of attention. The predictor is
 either two LSTMs, or one more encoder that is applied twice.
 
-Training, as released: AdamW with `optimizer_groups` (decay 0.01), lr 1e-4 falling linearly to 0 over 200 epochs
+Training, as released: AdamW (decay 0.01 of all but biases and norms), lr 1e-4 falling linearly to 0 over 200 epochs
 without warm-up, batches of 32, gradients clipped to norm 1, loss = `span_cross_entropy` + 5 * `highlight_loss`, the
 checkpoint with the best R1@0.3 on the validation split. The rows of EgoVLP's Table 1 are the best of 96 such runs
 (batch 4 to 512, four rates, 64 to 512 rows), not of these settings.
@@ -403,19 +403,6 @@ class VSLNet(nn.Module):
 def mask_logits(logits: Float[Tensor, "B S 1"], mask: Bool[Tensor, "B S"]) -> Float[Tensor, "B S"]:
     """Return the logits in float32, -1e30 where `mask` is false."""
     return logits[..., 0].float().masked_fill(~mask, MASKED)
-
-
-def optimizer_groups(model: VSLNet, weight_decay: float = 0.01) -> list[dict[str, Any]]:
-    """Return the parameters that learn as an optimizer takes them: biases and norms do not decay, all others do.
-
-    Source: the released VSLNet, where also positions and word vectors decay.
-    """
-    decayed, spared = [], []
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            spares = name.startswith("bias") or isinstance(module, nn.LayerNorm)
-            (spared if spares else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -79,7 +79,7 @@ def _vslnet(features: FeatureSet, text: str, text_width: int) -> Recipe:
     return Recipe(
         model=VSLNetConfig(video_dim=features.width, text_dim=text_width),
         task=language_query(features, text, VSLNetHead()),
-        optim=Optim(lr=1e-4, weight_decay=0.01, schedule="linear", clip_norm=1.0),
+        optim=Optim(lr=1e-4, weight_decay=0.01, decayed="all_but_biases_and_norms", schedule="linear", clip_norm=1.0),
         train=Train(global_batch=32, epochs=200, seed=12345, keep_best="nlq/R1@0.3"),
     )
 

@@ -21,7 +21,9 @@ class Optim:
     eps: float = 1e-8
     """Adam's epsilon; EgoVLP's optimiser used 1e-6."""
     weight_decay: float = 0.0
-    """Decay of weight matrices; norms, biases and embeddings never decay."""
+    """How much the weights that decay shrink per step, as a share of the rate."""
+    decayed: Literal["matrices", "all_but_biases_and_norms"] = "matrices"
+    """What decays: weight matrices outside of embeddings, or also embeddings and other tables, as released VSLNet."""
     schedule: Literal["constant", "cosine", "linear", "step", "egovlp_released"] = "constant"
     """"cosine" and "linear" fall to `min_lr` at the last step; "step" multiplies the rate by `gamma` every
     `step_epochs` epochs; "egovlp_released" is the released trainers' hidden jump: `lr` in the first epoch, 2e-4 from
