@@ -18,7 +18,7 @@ from playhead.world.vocabulary import verb_named
 
 FILE_SPLITS = {"train": "train", "val": "val", "test": "test_unannotated"}
 QUERIES_PER_ANNOTATION = 10
-WINDOW_SECONDS = 8.0  # of a state change sample; Ego4D, hands and objects
+CUT_OFF = 0.3  # seconds by which an action may reach over the border of a state change sample
 NOT_APPLICABLE = "[verb_not_applicable]"
 
 
@@ -162,7 +162,7 @@ def _moments_of(script: Script, clip: ClipWindow, config: WorldConfig, annotator
 
 
 def write_state_changes(folder: Path, scripts: list[Script], config: WorldConfig) -> None:
-    """Write `fho_oscc-pnr_{train,val,test_unannotated}.json`: 8-second windows with exactly one state change, or none.
+    """Write `fho_oscc-pnr_{train,val,test_unannotated}.json`: short windows with exactly one state change, or none.
 
     Times that begin with `parent_` are on the video, those with `clip_` on the clip.
     """
@@ -176,23 +176,29 @@ def write_state_changes(folder: Path, scripts: list[Script], config: WorldConfig
 
 
 def state_change_samples(script: Script, config: WorldConfig) -> list[dict[str, Any]]:
-    """Cut windows out of a video: around every state change that has one to itself, and as many without any."""
-    draws = random_stream(script.uid, "state changes")
-    changes = np.array([event.pnr for _, event in script.events if event.pnr is not None])
+    """Cut windows out of a video: around every state change that has one to itself, and as many without any.
+
+    The action that changes something lies in its window, and no part of such an action in those without.
+    """
+    draws, seconds = random_stream(script.uid, "state changes"), config.change_seconds
+    changing = [event for _, event in script.events if event.pnr is not None]
+    begins, ends, changes = (np.array([getattr(event, name) for event in changing]) for name in ("start", "end", "pnr"))
     samples = []
     for clip in clips_of(script, config):
-        last = clip.end - WINDOW_SECONDS
-        if last <= clip.start:
+        starts = np.arange(clip.start, clip.end - seconds + 1e-6, 0.5)
+        if len(starts) == 0:
             continue
-        starts = np.arange(clip.start, last + 1e-6, 0.5)
-        counts = ((changes >= starts[:, None]) & (changes < starts[:, None] + WINDOW_SECONDS)).sum(axis=1)
-        for change in changes:
-            fitting = starts[(counts == 1) & (starts + 0.5 <= change) & (change <= starts + WINDOW_SECONDS - 0.5)]
-            if len(fitting):
+        after, until = starts[:, None], starts[:, None] + seconds
+        alone = ((changes >= after) & (changes < until)).sum(axis=1) == 1
+        whole = (begins >= after - CUT_OFF) & (ends <= until + CUT_OFF)
+        quiet = starts[~((ends > after) & (begins < until)).any(axis=1)]
+        positives = 0
+        for place, change in enumerate(changes):
+            if len(fitting := starts[alone & whole[:, place]]):
                 samples.append(_sample(script, clip, float(draws.choice(fitting)), float(change), config))
-        quiet = starts[counts == 0]
-        number = min(len(quiet), max(1, len(samples) // 2))
-        chosen = sorted(draws.choice(quiet, number, replace=False)) if len(quiet) else []
+                positives += 1
+        number = min(len(quiet), max(1, positives))
+        chosen = sorted(draws.choice(quiet, number, replace=False)) if number else []
         samples += [_sample(script, clip, float(start), None, config) for start in chosen]
     return samples
 
@@ -200,7 +206,7 @@ def state_change_samples(script: Script, config: WorldConfig) -> list[dict[str, 
 def _sample(
     script: Script, clip: ClipWindow, start: float, change: float | None, config: WorldConfig
 ) -> dict[str, Any]:
-    end, fps = start + WINDOW_SECONDS, config.fps
+    end, fps = start + config.change_seconds, config.fps
     named = f"{make_uid(script.uid, 'change', rounded(start))}-{start:.4f}-{end:.4f}".replace(".", "_")
     parent = {
         "parent_start_sec": rounded(start),

@@ -48,6 +48,9 @@ class WorldConfig:
     """Share of the noun-verb and of the noun-colour combinations that occur only outside `train`."""
     clip_seconds: float = 60.0
     """Length of the clips that queries and moments are asked about."""
+    change_seconds: float = 6.0
+    """Length of the windows in which something changes or not; two actions, as the 8 s of Ego4D hold of its slower
+    ones."""
     crf: int = 23
     """H.264 quality; lower is better and larger."""
     preset: str = "veryfast"
@@ -86,6 +89,8 @@ class WorldConfig:
             raise ValueError(f"`time_jitter` must keep narrations inside their actions, got {self.time_jitter}.")
         if self.camera_motion < 0 or self.scene_seconds <= 0 or self.clip_seconds < 10:
             raise ValueError("`camera_motion` must not be negative, rooms need time, and clips at least 10 s.")
+        if not self.action_seconds[1] <= self.change_seconds <= self.clip_seconds:
+            raise ValueError(f"`change_seconds` must hold an action and fit a clip, got {self.change_seconds}.")
 
     def num_videos(self, split: str) -> int:
         """Return how many videos a split has."""

@@ -7,6 +7,7 @@ root/
   full_scale/{video_uid}.mp4       the videos
   kinetics/{split}.csv             lists of actions, label_map.txt
   captions/{split}.jsonl           pairs of a clip and a caption
+  webvid/, cc3m/, howto100m/       a few clips, stills and captions in those layouts; see `third_person`
   world.json                       what really happens, and which combinations `train` never shows
 """
 
@@ -26,6 +27,7 @@ from playhead.world.config import SPLITS, WorldConfig
 from playhead.world.film import read_made_of, write_film
 from playhead.world.render import render
 from playhead.world.script import Script
+from playhead.world.third_person import write_conceptual_captions, write_howto100m, write_webvid
 from playhead.world.writers import (
     write_captions,
     write_kinetics,
@@ -81,6 +83,9 @@ def make_world(
     write_state_changes(annotations, scripts, config)
     write_kinetics(root / "kinetics", scripts)
     write_captions(root / "captions", scripts)
+    write_webvid(root / "webvid", root / "full_scale", scripts, config)
+    write_conceptual_captions(root / "cc3m", root / "full_scale", scripts)
+    write_howto100m(root / "howto100m", scripts)
     write_truth(root / "world.json", scripts, config, held_out, fingerprint(config))
     videos = {split: tuple(script.uid for script in scripts if script.split == split) for split in SPLITS}
     return World(root=root, config=config, videos=videos)

@@ -150,7 +150,7 @@ def test_a_state_change_sample_holds_exactly_its_change_or_none(world):
     for split in ("train", "val"):
         for sample in read(world, f"annotations/fho_oscc-pnr_{split}.json")["clips"]:
             assert set(sample) == CHANGE_FIELDS
-            assert sample["parent_end_sec"] - sample["parent_start_sec"] == pytest.approx(8.0)
+            assert sample["parent_end_sec"] - sample["parent_start_sec"] == pytest.approx(6.0)
             start, end = sample["parent_start_sec"], sample["parent_end_sec"]
             changes = [
                 event["pnr"]
@@ -158,6 +158,15 @@ def test_a_state_change_sample_holds_exactly_its_change_or_none(world):
                 if event["pnr"] is not None and start <= event["pnr"] < end
             ]
             assert len(changes) == int(sample["state_change"])
+            acting = [
+                (event["start"], event["end"])
+                for event in truth[sample["video_uid"]]
+                if event["pnr"] is not None and event["start"] < end and start < event["end"]
+            ]
+            if sample["state_change"]:
+                assert any(start - 0.3 <= one[0] and one[1] <= end + 0.3 for one in acting)
+            else:
+                assert acting == []
             if changes:
                 assert sample["parent_pnr_frame"] == int(changes[0] * 10 + 1e-6)
                 shift = sample["parent_start_frame"] - sample["clip_start_frame"]
