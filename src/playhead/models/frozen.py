@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from playhead.models.configs import known_fields, require_positive
 from playhead.models.distilbert import DistilBert, DistilBertConfig
 from playhead.models.layers import Mlp, attend
+from playhead.models.timesformer import TimeSformerBlock
 from playhead.types import Tokens
 
 UNIT_EPS = 1e-8  # a row shorter than this is divided by this, as in the released `sim_matrix`
@@ -64,9 +65,14 @@ class SpaceTimeConfig:
     values only rounding noise, since the norm that follows removes what all channels share. "zero_output" starts qkv
     as any layer and the output at zero, so that all of it learns.
     """
+    block: Literal["frozen", "timesformer"] = "frozen"
+    """How space and time meet in a block: as above, or as in TimeSformer (`timesformer.py`), whose time half starts as
+    nothing whatever `time_init` says."""
 
     def __post_init__(self):
         require_positive(self, "patch_size", "width", "depth", "heads", "mlp_ratio", "num_frames", "eps")
+        if self.block not in ("frozen", "timesformer"):  # it may come from a file
+            raise ValueError(f"SpaceTimeConfig: block must be 'frozen' or 'timesformer', got {self.block!r}.")
         if self.width % self.heads:
             raise ValueError(f"SpaceTimeConfig: heads {self.heads} must divide width {self.width}.")
         height, width = self.frame_size
@@ -204,6 +210,12 @@ class SpaceTimeBlock(nn.Module):
         return tokens + self.mlp(self.mlp_norm(tokens))
 
 
+def _make_block(config: SpaceTimeConfig) -> nn.Module:
+    if config.block == "timesformer":
+        return TimeSformerBlock(config.width, config.heads, round(config.width * config.mlp_ratio), config.eps)
+    return SpaceTimeBlock(config)
+
+
 class SpaceTimeTransformer(nn.Module):
     """The video tower, a `VideoEncoder`."""
 
@@ -214,7 +226,7 @@ class SpaceTimeTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.position_embedding = nn.Parameter(torch.zeros(1, 1 + config.num_patches, config.width))
         self.time_embedding = nn.Parameter(torch.zeros(1, config.num_frames, config.width))
-        self.layers = nn.ModuleList(SpaceTimeBlock(config) for _ in range(config.depth))
+        self.layers = nn.ModuleList(_make_block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.eps)
         self._initialise()
 
@@ -266,7 +278,7 @@ class SpaceTimeTransformer(nn.Module):
         # Other layers keep torch's own start, as in the released code; the time embedding stays at zero.
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.position_embedding, std=0.02)
-        for block in self.layers:
+        for block in self.layers if self.config.block == "frozen" else ():
             attention = block.get_submodule("time_attention")
             qkv, proj = attention.get_submodule("qkv"), attention.get_submodule("proj")
             if self.config.time_init == "zeros":

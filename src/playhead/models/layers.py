@@ -8,6 +8,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from playhead.models.headwise_attention import LONG, attend_by_head
+
 
 def attend(
     query: Float[Tensor, "B H Q D"],
@@ -25,6 +27,8 @@ def attend(
         # The lowest finite number, not -inf: a text without any token must not turn a whole batch into NaN.
         bias = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
     if query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
+        if bias is None and dropout == 0 and min(query.shape[-2], key.shape[-2]) >= LONG:
+            return attend_by_head(query, key, value)
         return _attend_by_matmul(query, key, value, bias, dropout)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from playhead.errors import WeightsError
+from playhead.models.action_probe import ActionProbe, ActionProbeConfig
+from playhead.models.distilbert import DistilBertConfig
 from playhead.models.frame_lstm import FrameLstm, FrameLstmConfig
-from playhead.models.frozen import Frozen, FrozenConfig
+from playhead.models.frozen import Frozen, FrozenConfig, SpaceTimeConfig
 from playhead.models.point_pyramid import PointPyramid, PointPyramidConfig
 from playhead.models.resnet3d import DualHeadConfig, DualHeadResNet
 from playhead.models.state_change import StateChangeConfig, StateChangeNet
 from playhead.models.tan2d import Tan2d, Tan2dConfig
+from playhead.models.videomae import VideoMAE, VideoMAEClassifier, VideoMAEClassifierConfig, VideoMAEConfig
 from playhead.models.vsgn import VSGN, VSGNConfig
 from playhead.models.vslnet import VSLNet, VSLNetConfig
 from playhead.text import load_tokenizer
@@ -39,6 +42,7 @@ from playhead.text.bpe import ClipBPE
 from playhead.text.wordpiece import WordPiece
 from playhead.video.transforms import Preprocess
 from playhead.weights.checkpoint_files import read_checkpoint
+from playhead.weights.hub import local
 
 FORMAT = 1
 """The version of the layout; it changes when a bundle of today could no longer be read."""
@@ -54,12 +58,19 @@ TASK_KINDS: dict[str, tuple[type[Any], type[nn.Module]]] = {
     "state_change": (StateChangeConfig, StateChangeNet),
     "frame_lstm": (FrameLstmConfig, FrameLstm),
     "dual_head_resnet": (DualHeadConfig, DualHeadResNet),
+    "videomae": (VideoMAEConfig, VideoMAE),
+    "videomae_classifier": (VideoMAEClassifierConfig, VideoMAEClassifier),
+    "action_probe": (ActionProbeConfig, ActionProbe),
 }
 """The networks of tasks that a task's bundle can hold."""
+
+TOWER_KINDS: dict[str, type[Any]] = {"video_tower": SpaceTimeConfig, "text_tower": DistilBertConfig}
+"""The halves of a dual encoder that lie by themselves, to start a model from: kind -> settings."""
 
 _ALWAYS = ("format", "kind", "model", "provenance", "identity")
 _OF_A_DUAL_ENCODER = ("preprocess", "tokenizer")
 _OF_A_TASK = ("task",)
+_OF_A_TOWER = ("missing",)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,25 @@ class TaskBundle:
     """Where it came from, as told by who saved it."""
 
 
+@dataclass(frozen=True)
+class Tower:
+    """The weights of a tower as they were published, under our names; not always of a whole tower.
+
+    What an image model does not have (all that concerns time) is missing, and starts as in any new model.
+    """
+
+    settings: SpaceTimeConfig | DistilBertConfig
+    """Its sizes."""
+    weights: Mapping[str, Tensor]
+    """By our names."""
+    missing: tuple[str, ...]
+    """Patterns (`keymaps`) of the parameters that the file did not bring."""
+    identity: str
+    """16 hexadecimal digits: a hash of weights and settings."""
+    provenance: Mapping[str, Any]
+    """Where it came from, as told by who saved it."""
+
+
 def save_bundle(
     path: str | os.PathLike[str],
     model: Frozen,
@@ -120,14 +150,27 @@ def save_task_bundle(
     return _save(Path(path), model, TASK_KINDS, {"task": dict(task)}, provenance)
 
 
+def save_tower(
+    path: str | os.PathLike[str],
+    settings: SpaceTimeConfig | DistilBertConfig,
+    weights: Mapping[str, Tensor],
+    missing: Sequence[str],
+    provenance: Mapping[str, Any],
+) -> str:
+    """Write the weights of a tower and return their identity; complete or absent, as `save_bundle`."""
+    kind = next(name for name, of in TOWER_KINDS.items() if type(settings) is of)
+    entries = {"kind": kind, "model": settings.to_dict(), "missing": list(missing)}
+    return _write(Path(path), weights, entries, provenance)
+
+
 def load_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Bundle:
-    """Return the bundle in folder `path`, its model on `device`.
+    """Return the bundle in folder `path`, or of that name on a hub (`hub.local`), its model on `device`.
 
     Raises:
-        WeightsError: the folder is no bundle, is of another format, does not fit together, or its weights or settings
-            are not those that were saved.
+        WeightsError: there is none, or it is no bundle, is of another format, does not fit together, or its weights or
+            settings are not those that were saved.
     """
-    path = Path(path)
+    path = local(path)
     config = _read_config(path, KINDS, _OF_A_DUAL_ENCODER)
     try:
         preprocess = Preprocess.from_dict(config["preprocess"])
@@ -140,10 +183,37 @@ def load_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu"
 
 def load_task_bundle(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> TaskBundle:
     """Return the bundle of a task's network in folder `path`, its model on `device`; raises as `load_bundle`."""
-    path = Path(path)
+    path = local(path)
     config = _read_config(path, TASK_KINDS, _OF_A_TASK)
     model = _load(path, config, TASK_KINDS, _OF_A_TASK)
     return TaskBundle(model.to(device).eval(), config["task"], config["identity"], config["provenance"])
+
+
+def load_tower(path: str | os.PathLike[str]) -> Tower:
+    """Return the weights of a tower, in folder `path`; raises as `load_bundle`."""
+    path = local(path)
+    config = _read_config(path, TOWER_KINDS, _OF_A_TOWER)
+    settings = _read_settings(TOWER_KINDS[config["kind"]], config, path)
+    weights = _read_weights(path, config, _OF_A_TOWER)
+    return Tower(settings, weights, tuple(config["missing"]), config["identity"], config["provenance"])
+
+
+def holds_task(path: str | os.PathLike[str]) -> bool:
+    """Whether a bundle holds the network of a task; False for a dual encoder.
+
+    Raises:
+        WeightsError: the folder is no bundle.
+    """
+    return _read_config(local(path), {**KINDS, **TASK_KINDS}, ())["kind"] in TASK_KINDS
+
+
+def find_kind(path: str | os.PathLike[str]) -> str | None:
+    """Return what the folder `path` holds, by its config.json: a kind of bundle or tower; None if it is neither."""
+    try:
+        config = json.loads((local(path) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config["kind"] if isinstance(config, dict) and {"format", "kind", "identity"} <= set(config) else None
 
 
 def _save(
@@ -152,9 +222,13 @@ def _save(
     kind = next((name for name, (_, network) in kinds.items() if type(model) is network), None)
     if kind is None:
         raise WeightsError(f"a {type(model).__name__} cannot be saved; give the bare model ({', '.join(kinds)}).")
-    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     config: Any = model.config
-    settings = json.loads(json.dumps({"kind": kind, "model": config.to_dict(), **entries}))  # as it will be read
+    return _write(path, model.state_dict(), {"kind": kind, "model": config.to_dict(), **entries}, provenance)
+
+
+def _write(path: Path, weights: Mapping[str, Tensor], entries: dict[str, Any], provenance: Mapping[str, Any]) -> str:
+    weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    settings = json.loads(json.dumps(entries))  # as it will be read
     identity = _identify(weights, settings)
     content = {"format": FORMAT, **settings, "provenance": dict(provenance), "identity": identity}
     with _replaced_when_complete(path) as folder:
@@ -166,18 +240,8 @@ def _save(
 def _load(path: Path, config: dict[str, Any], kinds: Mapping[str, tuple], entries: tuple[str, ...]) -> nn.Module:
     """Return the model, on the CPU, once it is sure that weights and settings are those that were saved."""
     settings_kind, network = kinds[config["kind"]]
-    try:
-        settings = settings_kind.from_dict(config["model"])
-    except (KeyError, TypeError, ValueError) as problem:
-        raise WeightsError(f"its settings are not readable: {problem}", path=path / "config.json") from problem
-    weights = read_checkpoint(path / "model.safetensors")
-    identity = _identify(weights, {name: config[name] for name in ("kind", "model", *entries)})
-    if identity != config["identity"]:
-        raise WeightsError(
-            f"weights or settings were changed after saving: identity {config['identity']} is noted, "
-            f"{identity} is found. Save the model again.",
-            path=path,
-        )
+    settings = _read_settings(settings_kind, config, path)
+    weights = _read_weights(path, config, entries)
     # Networks of tasks are made in full, since they may hold tables that are no weights; dual encoders need not be.
     with torch.device("meta" if kinds is KINDS else "cpu"):
         model = network(settings)
@@ -186,7 +250,26 @@ def _load(path: Path, config: dict[str, Any], kinds: Mapping[str, tuple], entrie
     return model
 
 
-def _read_config(path: Path, kinds: Mapping[str, tuple], entries: tuple[str, ...]) -> dict[str, Any]:
+def _read_settings(kind: type[Any], config: Mapping[str, Any], path: Path) -> Any:
+    try:
+        return kind.from_dict(config["model"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise WeightsError(f"its settings are not readable: {problem}", path=path / "config.json") from problem
+
+
+def _read_weights(path: Path, config: Mapping[str, Any], entries: tuple[str, ...]) -> dict[str, Tensor]:
+    weights = read_checkpoint(path / "model.safetensors")
+    identity = _identify(weights, {name: config[name] for name in ("kind", "model", *entries)})
+    if identity != config["identity"]:
+        raise WeightsError(
+            f"weights or settings were changed after saving: identity {config['identity']} is noted, "
+            f"{identity} is found. Save the model again.",
+            path=path,
+        )
+    return weights
+
+
+def _read_config(path: Path, kinds: Mapping[str, Any], entries: tuple[str, ...]) -> dict[str, Any]:
     file = path / "config.json"
     if not file.is_file():
         raise WeightsError("is no bundle: it has no config.json.", path=path)
@@ -198,7 +281,7 @@ def _read_config(path: Path, kinds: Mapping[str, tuple], entries: tuple[str, ...
         raise WeightsError("names no bundle format; is this a bundle of playhead?", path=file)
     if config["format"] != FORMAT:
         raise WeightsError(f"bundle format {config['format']}, this program reads {FORMAT}.", path=file)
-    known = [*KINDS, *TASK_KINDS]
+    known = [*KINDS, *TASK_KINDS, *TOWER_KINDS]
     if (kind := config.get("kind")) not in kinds:
         if kind in known:
             raise WeightsError(f"holds a {kind!r}; a bundle of {' or '.join(kinds)} is needed here.", path=file)
@@ -228,7 +311,8 @@ def _identify(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str
 
 @contextmanager
 def _replaced_when_complete(path: Path) -> Iterator[Path]:
-    if path.exists() and not (path / "config.json").is_file() and (path.is_file() or any(path.iterdir())):
+    # Others call their file config.json as well; what is theirs is not overwritten.
+    if path.exists() and find_kind(path) is None and (path.is_file() or any(path.iterdir())):
         raise WeightsError("is there and is no bundle; name another folder.", path=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unique = uuid4().hex[:8]

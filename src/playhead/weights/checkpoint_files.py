@@ -3,11 +3,13 @@
 import os
 import pickle
 import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file
@@ -15,8 +17,9 @@ from torch import Tensor
 from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
 from playhead.errors import WeightsError
+from playhead.weights.hub import local
 
-TABLES = ("state_dict", "model_state_dict", "model", "module")
+TABLES = ("model_state", "state_dict", "model_state_dict", "model", "module")
 """Under these keys trainers keep their table of tensors, beside epochs, optimisers and settings."""
 
 # All that a table of tensors needs; torch itself adds its storages.
@@ -39,11 +42,14 @@ _UNREADABLE = (
     ValueError,
     OSError,
     struct.error,
+    zipfile.BadZipFile,
 )
 
 
 def read_checkpoint(path: str | os.PathLike[str], tables: Sequence[str] = TABLES) -> dict[str, Tensor]:
-    """Return the tensors of a `.safetensors` file or of a PyTorch file (`.pth`, `.pt`, `.bin`), by name, on the CPU.
+    """Return the tensors of a `.safetensors`, a numpy (`.npz`) or a PyTorch file (`.pth`, `.pt`, `.bin`), by name.
+
+    They are on the CPU. `path` may also be one of `hub:OWNER/NAME:FILE`, which `hub.local` finds.
 
     Of a trainer's file, the table of tensors is returned and the rest is left: the first of `tables` that is there.
     Objects of classes unknown to us, such as the configuration in the published EgoVLP files, become inert stand-ins:
@@ -52,7 +58,7 @@ def read_checkpoint(path: str | os.PathLike[str], tables: Sequence[str] = TABLES
     Raises:
         WeightsError: the file is missing, damaged, holds code (TorchScript), or holds no table of tensors.
     """
-    path = Path(path)
+    path = local(path)
     if not path.is_file():
         raise WeightsError("there is no such file of weights.", path=path)
     if path.suffix == ".safetensors":
@@ -60,7 +66,19 @@ def read_checkpoint(path: str | os.PathLike[str], tables: Sequence[str] = TABLES
             return load_file(path)
         except (safetensors.SafetensorError, OSError) as problem:
             raise WeightsError(f"not a readable safetensors file ({problem}).", path=path) from problem
+    if path.suffix == ".npz":
+        return _read_npz(path)
     return _find_table(_read_torch_file(path), tables, path)
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not arrays.files:
+                raise WeightsError("holds no arrays; wanted a state dict.", path=path)
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except _UNREADABLE as problem:
+        raise WeightsError(f"not a readable npz file of arrays ({_first_line(problem)}).", path=path) from problem
 
 
 def _read_torch_file(path: Path) -> Any:

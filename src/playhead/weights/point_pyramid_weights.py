@@ -59,8 +59,10 @@ ACTIONFORMER = KeyMap(
         ("reg_head.offset_head", "offset_head"),
         ("reg_head.scale.*.scale", "scales.*"),
     ),
-    # Tables that are computed: some releases save them.
-    drops=("backbone.pos_embd", "point_generator.buffer_points"),
+    drops=(
+        ("backbone.pos_embd", "a fixed table, which is computed"),
+        ("point_generator.buffer_points", "a fixed table, which is computed"),
+    ),
     fresh=("loss_normalizer",),
     prefixes=("module.",),
 )

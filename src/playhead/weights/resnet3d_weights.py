@@ -14,14 +14,11 @@ from playhead.errors import WeightsError
 from playhead.models.frame_lstm import FrameLstm
 from playhead.models.resnet3d import DualHeadResNet, ResNet3d
 from playhead.weights.adapt import ConversionReport, convert
-from playhead.weights.checkpoint_files import TABLES, read_checkpoint
-from playhead.weights.keymaps import KeyMap
+from playhead.weights.checkpoint_files import read_checkpoint
+from playhead.weights.keymaps import NO_HEAD, KeyMap
 
 PREFIXES = ("module.", "model.")
 """What wrappers and trainers put before every name."""
-
-WRAPPERS = ("model_state", *TABLES)
-"""Under these keys files keep their table of tensors; the first is SlowFast's and pytorchvideo's."""
 
 RELEASED_HEADS = {"Keyframe_localisation_head": "key_frame_head", "State_detection_head": "state_head"}
 """What hands-and-objects calls the two heads of `DualHeadResNet`, and what we call them."""
@@ -43,7 +40,7 @@ def initialise_resnet3d(model: ResNet3d, path: str | os.PathLike[str]) -> Conver
     Raises:
         WeightsError: the file cannot be read, is of no known layout, or does not fit the network.
     """
-    return _fill(model, read_checkpoint(path, WRAPPERS), path)
+    return _fill(model, read_checkpoint(path), path)
 
 
 def initialise_dual_head(model: DualHeadResNet, path: str | os.PathLike[str]) -> ConversionReport:
@@ -54,7 +51,7 @@ def initialise_dual_head(model: DualHeadResNet, path: str | os.PathLike[str]) ->
     Raises:
         WeightsError: as `initialise_resnet3d`.
     """
-    source = read_checkpoint(path, WRAPPERS)
+    source = read_checkpoint(path)
     if not any(_bare(key).split(".")[0] in RELEASED_HEADS for key in source):
         return _fill(model.trunk, source, path)
     trunk = _slowfast(model.config.trunk.depths)
@@ -63,7 +60,7 @@ def initialise_dual_head(model: DualHeadResNet, path: str | os.PathLike[str]) ->
     keymap = KeyMap(
         name="hands-and-objects",
         renames=(*((theirs, f"trunk.{ours}") for theirs, ours in trunk.renames), *heads),
-        drops=tuple(theirs for theirs in RELEASED_HEADS if not has[theirs]),
+        drops=tuple((theirs, "a head this network does not have") for theirs in RELEASED_HEADS if not has[theirs]),
         fresh=tuple(f"trunk.{name}" for name in trunk.fresh),
         prefixes=PREFIXES,
     )
@@ -131,7 +128,7 @@ def _slowfast(depths: tuple[int, int, int, int]) -> KeyMap:
     return KeyMap(
         name="SlowFast",
         renames=(("s1.pathway0_stem.conv", "stem"), ("s1.pathway0_stem.bn", "stem_norm"), *blocks),
-        drops=("head", *RELEASED_HEADS),
+        drops=tuple((name, NO_HEAD) for name in ("head", *RELEASED_HEADS)),
         fresh=_COUNTS,
         prefixes=PREFIXES,
     )
@@ -157,7 +154,7 @@ def _pytorchvideo(keys: set[str], path: str | os.PathLike[str]) -> KeyMap:
     return KeyMap(
         name="pytorchvideo",
         renames=(("blocks.0.conv", "stem"), ("blocks.0.norm", "stem_norm"), *blocks),
-        drops=(f"blocks.{stages[-1] + 1}.proj",),
+        drops=((f"blocks.{stages[-1] + 1}.proj", NO_HEAD),),
         fresh=_COUNTS,
         prefixes=PREFIXES,
     )
@@ -175,7 +172,7 @@ def _torchvision() -> KeyMap:
     return KeyMap(
         name="torchvision",
         renames=(("conv1", "stem"), ("bn1", "stem_norm"), *blocks),
-        drops=("fc",),
+        drops=(("fc", NO_HEAD),),
         fresh=_COUNTS,
         prefixes=PREFIXES,
     )

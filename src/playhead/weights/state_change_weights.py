@@ -6,17 +6,8 @@ from playhead.models.frozen import Frozen
 from playhead.models.state_change import StateChangeNet
 from playhead.weights.adapt import ConversionReport, Inflation, convert
 from playhead.weights.bundle import load_bundle
-from playhead.weights.checkpoint_files import read_checkpoint
-from playhead.weights.keymaps import VIT, KeyMap
-
-TOWER = KeyMap(
-    name="pretrained video tower",
-    renames=tuple(
-        (name, name)
-        for name in ("patch_embedding", "cls_token", "position_embedding", "time_embedding", "layers.*", "norm")
-    ),
-)
-"""The video tower of a `Frozen`, under its own names."""
+from playhead.weights.keymaps import VIDEO_TOWER
+from playhead.weights.official import fill_video_tower
 
 
 def initialise_from_bundle(
@@ -47,18 +38,17 @@ def initialise_from_frozen(
         WeightsError: the video towers have other sizes.
     """
     expected = model.video.state_dict()
-    state, report = convert(pretrained.video.state_dict(), TOWER, expected, inflation=inflation, path=path)
+    state, report = convert(pretrained.video.state_dict(), VIDEO_TOWER, expected, inflation=inflation, path=path)
     model.video.load_state_dict(state, strict=True)
     return report
 
 
-def initialise_from_vit(model: StateChangeNet, path: str | os.PathLike[str]) -> ConversionReport:
-    """Start the video tower from an image ViT in timm's names, without any pretraining on videos.
+def initialise_from_vit(
+    model: StateChangeNet, path: str | os.PathLike[str], *, resize: bool = False
+) -> ConversionReport:
+    """Start the video tower as `official.fill_video_tower` does, without any pretraining with texts.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit the tower.
     """
-    expected = model.video.state_dict()
-    state, report = convert(read_checkpoint(path), VIT, expected, path=path)
-    model.video.load_state_dict(expected | state, strict=True)
-    return report
+    return fill_video_tower(model.video, path, resize=resize)

@@ -62,8 +62,7 @@ VSLNET = KeyMap(
         ("predictor.end_block.0.conv1d", "predictor.end.hidden"),
         ("predictor.end_block.2.conv1d", "predictor.end.out"),
     ),
-    # The frozen BERT of `--predictor bert`: our VSLNet is given the features of its tokens.
-    drops=("embedding_net.embedder",),
+    drops=(("embedding_net.embedder", "the frozen BERT of `--predictor bert`, whose features our VSLNet is given"),),
     prefixes=("module.",),
 )
 """`vslnet_{step}.t7` of Ego4D's and of EgoVLP's episodic memory, into a `VSLNet`."""

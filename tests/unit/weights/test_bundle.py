@@ -12,7 +12,15 @@ from playhead.models.frozen import Frozen, FrozenConfig, SpaceTimeConfig
 from playhead.models.vslnet import VSLNet, VSLNetConfig
 from playhead.types import Tokens
 from playhead.video.transforms import Preprocess
-from playhead.weights.bundle import load_bundle, load_task_bundle, save_bundle, save_task_bundle
+from playhead.weights.bundle import (
+    find_kind,
+    load_bundle,
+    load_task_bundle,
+    load_tower,
+    save_bundle,
+    save_task_bundle,
+    save_tower,
+)
 
 CONFIG = FrozenConfig(
     video=SpaceTimeConfig(image_size=16, patch_size=8, width=24, depth=1, heads=3, num_frames=4),
@@ -200,3 +208,44 @@ def test_each_kind_of_bundle_is_refused_where_the_other_is_needed(tmp_path):
         load_bundle(tmp_path / "head")
     with pytest.raises(WeightsError, match="holds a 'frozen'; a bundle of vslnet or"):
         load_task_bundle(tmp_path / "encoder")
+
+
+def some_tower(tmp_path, **changes):
+    settings = CONFIG.text
+    weights = some_frozen().text.state_dict()
+    given = {"settings": settings, "weights": weights, "missing": (), "provenance": PROVENANCE} | changes
+    return save_tower(tmp_path / "tower", **given), weights
+
+
+def test_a_tower_gives_back_what_was_saved(tmp_path):
+    identity, weights = some_tower(tmp_path)
+    tower = load_tower(tmp_path / "tower")
+    assert_close(dict(tower.weights), dict(weights), atol=0, rtol=0)
+    assert (tower.settings, tower.missing, tower.identity) == (CONFIG.text, (), identity)
+    assert tower.provenance == PROVENANCE
+    assert find_kind(tmp_path / "tower") == "text_tower"
+
+
+def test_a_tower_is_no_bundle_and_a_bundle_no_tower(tmp_path):
+    some_tower(tmp_path)
+    save(tmp_path / "bundle")
+    with pytest.raises(WeightsError, match="holds a 'text_tower'; a bundle of frozen is needed here"):
+        load_bundle(tmp_path / "tower")
+    with pytest.raises(WeightsError, match="holds a 'frozen'; a bundle of video_tower or text_tower is needed here"):
+        load_tower(tmp_path / "bundle")
+
+
+def test_a_changed_tower_is_noticed(tmp_path):
+    some_tower(tmp_path)
+    edit(tmp_path / "tower", missing=["layers.*"])
+    with pytest.raises(WeightsError, match="weights or settings were changed after saving"):
+        load_tower(tmp_path / "tower")
+
+
+def test_the_folder_of_another_librarys_model_is_not_overwritten(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(WeightsError, match="is no bundle; name another folder"):
+        save(tmp_path / "theirs")
+    assert find_kind(tmp_path / "theirs") is None
+    assert (tmp_path / "theirs" / "config.json").read_text() == '{"model_type": "vit"}'

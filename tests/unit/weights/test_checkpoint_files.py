@@ -4,6 +4,7 @@ import types
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -171,3 +172,36 @@ def test_a_file_without_a_table_of_tensors_says_what_it_holds(tmp_path, content,
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match=message):
         read_checkpoint(tmp_path / "other.pt")
+
+
+def test_an_npz_file_gives_its_arrays(tmp_path):
+    np.savez(tmp_path / "model.npz", **{key.replace(".", "/"): value.numpy() for key, value in STATE.items()})
+    assert_same(read_checkpoint(tmp_path / "model.npz"), {key.replace(".", "/"): value for key, value in STATE.items()})
+
+
+def test_a_pickled_object_in_an_npz_file_is_not_run_and_is_refused(tmp_path):
+    marker = tmp_path / "was_here"
+    evil = np.array([Runs(os.system, f"touch {marker}")], dtype=object)
+    np.savez(tmp_path / "evil.npz", a=np.ones(2), b=evil)
+    with pytest.raises(WeightsError, match=r"evil\.npz: not a readable npz file of arrays"):
+        read_checkpoint(tmp_path / "evil.npz")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.95])
+def test_a_damaged_npz_file_and_one_that_is_none_are_named(tmp_path, kept):
+    np.savez(tmp_path / "model.npz", a=np.arange(1000.0), b=np.ones(3))
+    whole = (tmp_path / "model.npz").read_bytes()
+    (tmp_path / "model.npz").write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(WeightsError, match=r"model\.npz: not a readable npz"):
+        read_checkpoint(tmp_path / "model.npz")
+
+
+def test_arrays_that_are_no_numbers_and_no_arrays_at_all_are_refused(tmp_path):
+    np.savez(tmp_path / "texts.npz", a=np.array(["x"]))
+    np.savez(tmp_path / "empty.npz")
+    np.save(tmp_path / "one.npy", np.ones(2))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    for name in ("texts", "empty", "one"):
+        with pytest.raises(WeightsError, match=rf"{name}\.npz"):
+            read_checkpoint(tmp_path / f"{name}.npz")
