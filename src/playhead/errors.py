@@ -34,6 +34,10 @@ def _rebuild(kind: type[PlayheadError], problem: str, path: str | None, row: int
     return kind(problem, path=path, row=row, time=time)
 
 
+class RunStoppedError(BaseException):
+    """A run was asked to end (SIGTERM) and has saved; no failure, so no `except Exception` may take it for one."""
+
+
 class DecodeError(PlayheadError):
     """A video, or a folder of frames, does not give the frames asked for."""
 

@@ -115,10 +115,27 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """How a clip is varied for training: a box in pixels, whether to flip it, and factors of its colours.
+
+    The colours are brightness, contrast and saturation; a factor of 1 leaves them.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: bool = False
+    colors: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class ClipTextBatch:
     """Clips and their narrations, row by row: rows 0..B-1 are anchors, rows B..2B-1 (if any) their neighbours in time.
 
     `nouns` and `verbs` are multi-hot over the taxonomy. `names` say which sample a row came from, for error messages.
+    `views`, where there are some, say what is still to be done to each clip on the model's device: it lies in the upper
+    left corner of its row.
     """
 
     video: UInt8[Tensor, "R T C H W"]
@@ -126,6 +143,7 @@ class ClipTextBatch:
     nouns: Bool[Tensor, "R Kn"]
     verbs: Bool[Tensor, "R Kv"]
     names: tuple[str, ...]
+    views: tuple[View, ...] = ()
 
     def to(self, device: torch.device | str) -> "ClipTextBatch":
         """Return the same batch on `device`."""
@@ -227,6 +245,15 @@ class TrainTask(Protocol):
 
     def loss(self, rows: dict[str, Tensor]) -> Loss:
         """Return the loss of the global batch."""
+        ...
+
+
+@runtime_checkable
+class SplittingTask(Protocol):
+    """A train task that can be encoded part by part, because each row of a batch depends on that row alone."""
+
+    def split(self, batch: Any, size: int) -> list[Any]:
+        """Return parts of at most `size` rows each, whose encoded rows, part after part, are those of the batch."""
         ...
 
 

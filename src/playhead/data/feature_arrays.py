@@ -25,6 +25,7 @@ from torch import Tensor
 
 from playhead.data.border import FilePath
 from playhead.errors import AnnotationError
+from playhead.video.now_reading import now_reading
 
 SUFFIXES = (".safetensors", ".pt", ".npy", ".npz")
 """The kinds of files that are read."""
@@ -78,6 +79,7 @@ def open_features(path: FilePath, *, width: int | None = None, name: str | None 
             or not floating-point, is empty, has another width, holds NaN or infinity (the row is named), or only zeros.
     """
     file = os.fspath(path)
+    now_reading(file)
     try:
         status = os.stat(file)
     except OSError as error:

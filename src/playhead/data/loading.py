@@ -4,25 +4,20 @@ Nothing here has a state that a checkpoint would need. The order of an epoch com
 draws from (seed, epoch, index): they are the same with any number of workers and ranks, and after any resume.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from multiprocessing import forkserver
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from playhead.errors import PlayheadError, RecipeError, TrainingError
-from playhead.types import Batch, Samples
-
-Collate = Callable[[list[Any]], Batch]
+from playhead.data.mixture import MixedSamples, MixtureOrder
+from playhead.data.reading import Collate, Loaded, ReadByPlace, collate_or_error
+from playhead.data.workers import Board, Place, StalledError, watched, worker_context
+from playhead.errors import PlayheadError, RecipeError
+from playhead.types import Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +64,51 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)[0] >> 1)
 
 
+@runtime_checkable
+class Order(Protocol):
+    """Which samples make the global batch of a step, as a pure function of the step."""
+
+    @property
+    def num_samples(self) -> int:
+        """Samples to choose from."""
+        ...
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of a step."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """What the order comes from."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches in one epoch."""
+        ...
+
+    def __call__(self, step: int) -> tuple[int | np.ndarray, np.ndarray]:
+        """Return the epoch of a step, or of each of its samples, and the sample indices of its global batch."""
+        ...
+
+
+def order_of(samples: Samples, global_batch: int, seed: int) -> Order:
+    """Return the order in which samples are read: of a mixture its own, of all others a new permutation each epoch.
+
+    Raises:
+        RecipeError: there are too few samples, or the weights of a mixture do not fit them.
+    """
+    if isinstance(samples, MixedSamples):
+        sizes = tuple(map(len, samples.parts))
+        return MixtureOrder(samples.names, sizes, samples.weights, samples.batches, global_batch, seed)
+    return EpochOrder(len(samples), global_batch, seed)
+
+
 def make_loader(
     samples: Samples,
     collate: Collate,
-    order: EpochOrder,
+    order: Order,
     *,
     first_step: int,
     last_step: int,
@@ -80,18 +116,30 @@ def make_loader(
     world_size: int = 1,
     workers: int = 0,
     prefetch: int = 2,
-) -> Iterator[Batch]:
+    replace_broken: bool = False,
+    sample_timeout: float | None = None,
+) -> Iterator[Loaded]:
     """Yield this rank's batch of each step in [first_step, last_step).
 
     A rank takes its contiguous slice of the global batch. With `workers` above 0, that many processes read ahead,
-    `prefetch` batches each; 0 reads in this process.
+    `prefetch` batches each; 0 reads in this process. With `replace_broken`, others are read in the place of samples
+    that cannot be read or (with workers) take more than `sample_timeout` seconds, and what is yielded names them.
 
     Raises:
         PlayheadError: a sample cannot be read; same class as in the worker, its message ends with the sample's index.
         TrainingError: a worker process died.
     """
-    places = _TrainPlaces(order, first_step, last_step, rank, world_size)
-    return _batches(samples, collate, places, workers, prefetch)
+    reading, step = ReadByPlace(samples, replaces=replace_broken), first_step
+    while step < last_step:
+        places = _TrainPlaces(order, step, last_step, rank, world_size)
+        try:
+            for loaded in _batches(reading, collate, places, workers, prefetch, sample_timeout):
+                step += 1
+                yield loaded
+        except StalledError as stall:  # its worker is gone; as a position is one integer, all can begin anew
+            if not replace_broken:
+                raise stall.error from None
+            reading = replace(reading, stalled=(*reading.stalled, *((place, stall.error) for place in stall.places)))
 
 
 def make_eval_loader(
@@ -103,8 +151,9 @@ def make_eval_loader(
     world_size: int = 1,
     workers: int = 0,
     prefetch: int = 2,
-) -> Iterator[Batch]:
-    """Yield this rank's share of all samples in order: every sample once, none left out.
+    sample_timeout: float | None = None,
+) -> Iterator[Loaded]:
+    """Yield this rank's share of all samples in order: every sample once, none left out and none replaced.
 
     Every rank yields equally many samples, since a sharded model must be called equally often everywhere: where the
     share of a rank is one short, its last sample comes once more at the very end. `rank_share` says how many count.
@@ -116,7 +165,10 @@ def make_eval_loader(
     longest = -(-len(samples) // world_size)
     share += [share[-1] if share else 0] * (longest - len(share))
     places = [[(i, sample_seed(0, 0, i)) for i in share[at : at + batch_size]] for at in range(0, longest, batch_size)]
-    return _batches(samples, collate, places, workers, prefetch)
+    try:
+        yield from _batches(ReadByPlace(samples), collate, places, workers, prefetch, sample_timeout)
+    except StalledError as stall:
+        raise stall.error from None
 
 
 def rank_share(num_samples: int, rank: int, world_size: int) -> range:
@@ -124,25 +176,11 @@ def rank_share(num_samples: int, rank: int, world_size: int) -> range:
     return range(rank * num_samples // world_size, (rank + 1) * num_samples // world_size)
 
 
-@contextmanager
-def _dead_workers_named() -> Iterator[None]:
-    """Turn torch's report of a worker that was killed or crashed into a TrainingError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise TrainingError(
-            f"{str(error).splitlines()[0].rstrip('. ')}. A data worker that is killed mostly ran out of memory: lower "
-            "train.workers or train.prefetch; workers=0 reads in the main process and shows a crash where it is."
-        ) from error
-
-
 @dataclass(frozen=True, slots=True)
 class _TrainPlaces:
     """(index, seed) of each sample of a rank's batch, step by step."""
 
-    order: EpochOrder
+    order: Order
     first_step: int
     last_step: int
     rank: int
@@ -155,93 +193,43 @@ class _TrainPlaces:
         per_rank = self.order.global_batch // self.world_size
         for step in range(self.first_step, self.last_step):
             epoch, indices = self.order(step)
-            mine = indices[self.rank * per_rank : (self.rank + 1) * per_rank]
-            yield [(int(index), sample_seed(self.order.seed, epoch, int(index))) for index in mine]
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadByPlace:
-    """What torch calls a data set, over `Samples`: an unreadable sample is handed over as its error."""
-
-    samples: Samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, place: tuple[int, int]) -> Any:
-        index, seed = place
-        try:
-            return self.samples.read(index, seed)
-        except PlayheadError as error:
-            problem = f"{error.problem} (sample {index})"
-            return type(error)(problem, path=error.path, row=error.row, time=error.time)
-
-
-def _collate_or_error(collate: Collate, samples: list[Any]) -> Batch | PlayheadError:
-    # Errors travel as values: raised in a worker, torch would rebuild them from a text that holds the whole traceback.
-    for sample in samples:
-        if isinstance(sample, PlayheadError):
-            return sample
-    try:
-        return collate(samples)
-    except PlayheadError as error:
-        return error
+            mine = slice(self.rank * per_rank, (self.rank + 1) * per_rank)
+            own = zip(np.broadcast_to(epoch, len(indices))[mine].tolist(), indices[mine].tolist(), strict=True)
+            yield [(index, sample_seed(self.order.seed, epoch, index)) for epoch, index in own]
 
 
 def _batches(
-    samples: Samples, collate: Collate, places: _TrainPlaces | Sequence[Any], workers: int, prefetch: int
-) -> Iterator[Batch]:
-    loader = DataLoader(
-        _ReadByPlace(samples),  # pyright: ignore[reportArgumentType]  # a Dataset by what it does
-        batch_sampler=places,
-        collate_fn=partial(_collate_or_error, collate),
-        num_workers=workers,
-        prefetch_factor=prefetch if workers else None,
-        multiprocessing_context=_worker_context(samples) if workers else None,
-        worker_init_fn=_begin_worker,
-        generator=torch.Generator(),  # else each new iterator would draw from, and so move, the global generator
-    )
-    with _dead_workers_named():
-        for batch in loader:
-            if isinstance(batch, PlayheadError):
-                raise batch
-            yield batch
-
-
-def _worker_context(samples: Samples) -> Any:
-    """Start workers from a clean process: a fork of this one would inherit open decoders, threads and CUDA."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # Imported once by the server, not once by each worker: a worker then starts in milliseconds, not seconds.
-    context.set_forkserver_preload(["torch", type(samples).__module__])
-    with _sigterm_ignored():
-        forkserver.ensure_running()
-    return context
-
-
-@contextmanager
-def _sigterm_ignored() -> Iterator[None]:
-    # torchrun and batch systems send SIGTERM to the whole process group. The loop then wants to finish its step, so
-    # the server of the workers, which inherits what is ignored here, must outlive it; it ends with this process.
-    if threading.current_thread() is not threading.main_thread():
-        yield
+    reading: ReadByPlace,
+    collate: Collate,
+    places: _TrainPlaces | Sequence[list[Place]],
+    workers: int,
+    prefetch: int,
+    sample_timeout: float | None,
+) -> Iterator[Loaded]:
+    options = {
+        "batch_sampler": places,
+        "collate_fn": partial(collate_or_error, collate),
+        "generator": torch.Generator(),  # else each new iterator would draw from, and so move, the global generator
+    }
+    if workers == 0:
+        yield from _raising(iter(DataLoader(reading, **options)))  # pyright: ignore[reportArgumentType]  # as below
         return
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    context = worker_context(reading.samples)
+    board = Board(context, workers, sample_timeout)
+    loader = DataLoader(
+        replace(reading, board=board),  # pyright: ignore[reportArgumentType]  # a Dataset by what it does
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        multiprocessing_context=context,
+        worker_init_fn=board.begin_worker,
+        **options,
+    )
+    with watched(loader, board) as batches:
+        yield from _raising(batches)
 
 
-def _begin_worker(_worker: int) -> None:
-    if os.name == "posix":
-        os.setpgid(0, 0)  # as above: signals to the group are for the main process, which ends its workers itself
-    # Torch's workers watch the process that forked them. That is the server, which in turn waits for its workers: after
-    # a SIGKILL of the main process both would stay for ever.
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    main_process = multiprocessing.parent_process()
-    assert main_process is not None, "a worker has a parent"
-    main_process.join()
-    os._exit(1)
+def _raising(batches: Iterator[Loaded | PlayheadError]) -> Iterator[Loaded]:
+    for loaded in batches:
+        if isinstance(loaded, PlayheadError):
+            raise loaded
+        yield loaded

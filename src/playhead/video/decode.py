@@ -8,6 +8,7 @@ from playhead.video.chunk_files import is_chunked
 from playhead.video.chunks import ChunkedVideo
 from playhead.video.decoder import Decoder
 from playhead.video.folder import FrameFolder
+from playhead.video.now_reading import now_reading
 from playhead.video.source import VideoInfo, VideoSource
 
 
@@ -21,6 +22,7 @@ def open_video(
     Raises:
         DecodeError: it is none of these, or a folder of images without `fps`.
     """
+    now_reading(os.fspath(path))
     if not os.path.isdir(path):
         return Decoder(path, threads)
     if is_chunked(path):
@@ -74,6 +76,7 @@ class DecoderCache:
         """
         self._leave_parent()
         name = os.fspath(path)
+        now_reading(name)
         if name not in self._sources:
             source = open_video(name, self._fps, self._threads, self._chunk_seconds)
             if len(self._sources) >= self.capacity:

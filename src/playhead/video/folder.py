@@ -4,13 +4,9 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from contextlib import closing
 
-import av
 import numpy as np
 import torch
-from av import VideoFrame
-from av.error import FFmpegError
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -18,6 +14,7 @@ from playhead.errors import DecodeError
 from playhead.types import Clip
 from playhead.video.pixels import Scaler, read_orientation
 from playhead.video.source import TOLERANCE, OnShort, Size, Times, VideoInfo
+from playhead.video.still import decode_still
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -37,7 +34,7 @@ class FrameFolder:
             raise ValueError(f"fps needs to be above zero, got {fps}.")
         self._path, self._fps = os.fspath(path), fps
         self._images = _list_images(self._path)
-        self._first = _decode_image(self._images[0])
+        self._first = decode_still(self._images[0])
         self._scalers: dict[Size, Scaler] = {}
 
     @property
@@ -105,7 +102,7 @@ class FrameFolder:
 
     def _picture(self, place: int, size: Size) -> UInt8[np.ndarray, "C H W"]:
         path = self._images[place]
-        frame = self._first if place == 0 else _decode_image(path)
+        frame = self._first if place == 0 else decode_still(path)
         scaler = self._scalers.setdefault(size, Scaler(size, self._first))
         if (frame.width, frame.height) != (self._first.width, self._first.height):
             raise DecodeError(
@@ -141,12 +138,3 @@ def _list_images(folder: str) -> list[str]:
             path=folder,
         )
     return [numbered[number] for number in sorted(numbered)]
-
-
-def _decode_image(path: str) -> VideoFrame:
-    try:
-        with closing(av.open(os.path.abspath(path), options={"pattern_type": "none"})) as container:
-            container.streams.video[0].thread_type = "NONE"
-            return next(container.decode(video=0))
-    except (FFmpegError, StopIteration, IndexError) as error:
-        raise DecodeError(f"cannot be decoded as an image ({error}).", path=path) from error

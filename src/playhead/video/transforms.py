@@ -6,7 +6,7 @@ crop, flip and jitter per clip from the clip's own seed, so that a clip does not
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from playhead.types import View
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -123,18 +125,6 @@ class Augment:
                 raise ValueError(f"augment.{name} needs to be between 0 and 1, got {getattr(self, name)}.")
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one clip's seed decided: a box in pixels, whether to flip, and the three colour factors."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    flipped: bool
-    colors: tuple[float, float, float]
-
-
 def draw_view(seed: int, height: int, width: int, settings: Augment) -> View:
     """Draw the view of one clip from its seed.
 
@@ -172,7 +162,25 @@ def augment(
     if len(seeds) != len(video):
         raise ValueError(f"augment needs one seed per clip, got {len(seeds)} for {len(video)} clips.")
     height, width = video.shape[-2:]
-    views = [draw_view(seed, height, width, settings) for seed in seeds]
+    return show_views(video, [draw_view(seed, height, width, settings) for seed in seeds], image_size)
+
+
+def cut_view(clip: UInt8[Tensor, "T C H W"], seed: int, settings: Augment) -> tuple[UInt8[Tensor, "T C Hb Wb"], View]:
+    """Return the box that `augment` would cut, as it is, and what `show_views` still has to do to it."""
+    height, width = clip.shape[-2:]
+    view = draw_view(seed, height, width, settings)
+    box = clip[..., view.top : view.top + view.height, view.left : view.left + view.width]
+    return box, replace(view, top=0, left=0)
+
+
+def show_views(video: UInt8[Tensor, "B T C H W"], views: Sequence[View], image_size: int) -> UInt8[Tensor, "B T C S S"]:
+    """Return each clip's view at `image_size`: the second half of `augment`, on the device where the clips are.
+
+    Raises:
+        ValueError: there is not one view per clip.
+    """
+    if len(views) != len(video):
+        raise ValueError(f"show_views needs one view per clip, got {len(views)} for {len(video)} clips.")
     return torch.stack([_show(clip, view, image_size) for clip, view in zip(video, views, strict=True)])
 
 

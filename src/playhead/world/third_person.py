@@ -34,10 +34,10 @@ JPEG_QUALITY = "3"  # 2 is the best that the encoder has, 31 the worst
 
 
 def write_webvid(folder: Path, films: Path, scripts: list[Script], config: WorldConfig) -> None:
-    """Write clips of two groups of pictures each, and `results_2M_train.csv`."""
+    """Write clips of about two groups of pictures each, and `results_2M_train.csv`."""
     rows = []
     for script in _of_train(scripts):
-        for packets in _pieces(films / f"{script.uid}.mp4"):
+        for packets in _pieces(films / f"{script.uid}.mp4", 2 * config.gop):
             start, end = _time(packets[0]), _time(packets[0]) + len(packets) / config.fps
             told = [plain_caption(scene, event) for scene, event in script.events if start <= event.start < end]
             if not told or len(rows) == MOST_CLIPS:
@@ -46,7 +46,7 @@ def write_webvid(folder: Path, films: Path, scripts: list[Script], config: World
             videoid, page_dir = FIRST_VIDEO_ID + len(rows), f"{number + 1:06d}_{number + CLIPS_PER_PAGE:06d}"
             _write_piece(folder / "videos" / page_dir / f"{videoid}.mp4", packets)
             url = f"https://video.example/{page_dir}/{videoid}.mp4"
-            rows.append((videoid, url, f"PT00H00M{round(end - start):02d}S", page_dir, ", then ".join(told)))
+            rows.append((videoid, url, f"PT00H00M{len(packets) // config.fps:02d}S", page_dir, ", then ".join(told)))
     write_csv(folder / "results_2M_train.csv", ("videoid", "contentUrl", "duration", "page_dir", "name"), rows)
 
 
@@ -86,20 +86,18 @@ def _of_train(scripts: list[Script]) -> list[Script]:
     return [script for script in scripts if script.split == "train"]
 
 
-def _pieces(film: Path) -> Iterator[list[av.Packet]]:
-    """Yield the packets of two groups of pictures at a time; the film has only closed ones."""
+def _pieces(film: Path, shortest: int) -> Iterator[list[av.Packet]]:
+    """Yield a film cut at key frames, `shortest` frames or a few more at a time; it has only closed groups of them."""
+    piece: list[av.Packet] = []
     with av.open(film) as container:
-        groups: list[list[av.Packet]] = []
         for packet in container.demux(container.streams.video[0]):
             if packet.dts is None:
                 continue
-            if packet.is_keyframe:
-                if len(groups) == 2:
-                    yield [one for group in groups for one in group]
-                    groups = []
-                groups.append([])
-            groups[-1].append(packet)
-        yield [one for group in groups for one in group]
+            if packet.is_keyframe and len(piece) >= shortest:
+                yield piece
+                piece = []
+            piece.append(packet)
+        yield piece
 
 
 def _time(packet: av.Packet) -> float:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from playhead.data.loading import EpochOrder, make_eval_loader, make_loader, rank_share, sample_seed
+from playhead.data.reading import replacement
 from playhead.errors import AnnotationError, RecipeError, TrainingError
 
 
@@ -22,12 +23,13 @@ class Pairs:
     num_samples: int
     broken: int | None = None
     deadly: int | None = None
+    all_broken: bool = False
 
     def __len__(self):
         return self.num_samples
 
     def read(self, index, seed):
-        if index == self.broken:
+        if index == self.broken or self.all_broken:
             raise AnnotationError("is empty.", path="pairs.csv", row=7)
         if index == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -50,7 +52,8 @@ def collate(samples):
 
 
 def load(samples, order, first_step, last_step, **options):
-    return list(make_loader(samples, collate, order, first_step=first_step, last_step=last_step, **options))
+    loader = make_loader(samples, collate, order, first_step=first_step, last_step=last_step, **options)
+    return [loaded.batch for loaded in loader]
 
 
 def test_an_epoch_has_each_sample_once_but_for_the_rest_that_fills_no_batch():
@@ -117,6 +120,38 @@ def test_a_sample_that_cannot_be_read_keeps_its_error_and_tells_its_index(worker
     assert caught.value.row == 7
 
 
+def test_a_broken_sample_is_replaced_by_what_its_own_seed_says_and_by_nothing_else():
+    order = EpochOrder(8, 4, 0)
+    expected = load(Pairs(8), order, 0, 6)
+    loaded = list(make_loader(Pairs(8, broken=5), collate, order, first_step=0, last_step=6, replace_broken=True))
+    replaced = 0
+    for step in range(6):
+        reports = {one.index: one for one in loaded[step].broken}
+        assert set(reports) <= {5}
+        for index, seed, found, found_seed in zip(
+            expected[step].indices.tolist(), expected[step].seeds, loaded[step].batch.indices.tolist(),
+            loaded[step].batch.seeds, strict=True,
+        ):  # fmt: skip
+            if index != 5:
+                assert (found, found_seed) == (index, seed)
+                continue
+            replaced += 1
+            tries = (replacement(seed, attempt, 8) for attempt in range(8))
+            assert (found, found_seed) == next(place for place in tries if place[0] != 5)
+    assert replaced == 3  # once in each epoch
+
+
+def test_replacements_differ_by_epoch_and_reach_every_sample():
+    found = {replacement(sample_seed(0, epoch, 5), 0, 8)[0] for epoch in range(100)}
+    assert found == set(range(8))
+
+
+def test_if_all_samples_are_broken_the_search_ends():
+    with pytest.raises(AnnotationError, match=r"is empty\. \(sample \d; 8 others in its place are broken too\)"):
+        list(make_loader(Pairs(8, all_broken=True), collate, EpochOrder(8, 4, 0), first_step=0, last_step=1,
+                         replace_broken=True))  # fmt: skip
+
+
 def test_a_killed_worker_is_a_training_error_that_says_what_to_try():
     with pytest.raises(TrainingError, match=r"worker .*lower train\.workers"):
         load(Pairs(8, deadly=5), EpochOrder(8, 4, 0), 0, 2, workers=1)
@@ -128,7 +163,7 @@ def test_evaluation_shares_cover_all_samples_once_with_equally_many_batches(num_
     for rank in range(world_size):
         share = rank_share(num_samples, rank, world_size)
         loader = make_eval_loader(Pairs(num_samples), collate, batch_size=2, rank=rank, world_size=world_size)
-        batches = [batch.indices for batch in loader]
+        batches = [loaded.batch.indices for loaded in loader]
         lengths.add(len(batches))
         counted += torch.cat(batches).tolist()[: len(share)]
     assert counted == list(range(num_samples))
@@ -145,7 +180,7 @@ class WhoReads(Pairs):
 
 def read_with_a_worker_and_be_killed(pipe):
     loader = make_loader(WhoReads(8), collate, EpochOrder(8, 4, 0), first_step=0, last_step=2, workers=1)
-    pipe.send(int(next(loader).indices[0]))
+    pipe.send(int(next(loader).batch.indices[0]))
     os.kill(os.getpid(), signal.SIGKILL)
 
 

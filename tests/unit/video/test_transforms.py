@@ -5,7 +5,16 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from playhead.video.transforms import Augment, Preprocess, augment, draw_view, fit_for_test, normalize
+from playhead.video.transforms import (
+    Augment,
+    Preprocess,
+    augment,
+    cut_view,
+    draw_view,
+    fit_for_test,
+    normalize,
+    show_views,
+)
 
 WIDE = Augment(scale=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation=0.4)
 
@@ -119,6 +128,21 @@ def test_the_crop_is_the_interpolated_box():
         expected = F.interpolate(box, size=(24, 24), mode="bilinear", align_corners=False)
         expected = expected.flip(-1) if view.flipped else expected
         assert torch.equal(augment(video[place][None], [seed], settings, 24)[0], expected.round().byte())
+
+
+def test_cutting_first_and_showing_later_is_augmenting():
+    video, seeds = clips(4), [5, 6, 7, 8]
+    cut = [cut_view(clip, seed, WIDE) for clip, seed in zip(video, seeds, strict=True)]
+    padded = torch.full((4, *video.shape[1:]), 255, dtype=torch.uint8)  # what is around a clip must not be seen
+    for row, (box, view) in zip(padded, cut, strict=True):
+        assert box.shape[-2:] == (view.height, view.width)
+        row[..., : view.height, : view.width] = box
+    assert torch.equal(show_views(padded, [view for _, view in cut], 24), augment(video, seeds, WIDE, 24))
+
+
+def test_every_clip_needs_a_view():
+    with pytest.raises(ValueError, match="one view per clip, got 1 for 2"):
+        show_views(clips(2), [draw_view(0, 48, 70, WIDE)], 24)
 
 
 def test_no_variation_at_the_same_size_is_the_identity():
