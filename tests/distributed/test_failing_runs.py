@@ -1,5 +1,6 @@
 """What stops a run stops it on all ranks, says why, and leaves the last checkpoint sound."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -54,6 +55,22 @@ def test_another_recipe_or_model_in_the_same_folder_is_refused(tmp_path):
         train_toy(tmp_path, short, optim=replace(OPTIM, lr=0.01))
     with pytest.raises(TrainingError, match=r"ema.* is absent in the checkpoint|train\.ema_decay"):
         train_toy(tmp_path, replace(short, ema_decay=None))
+
+
+def test_a_checkpoint_older_than_a_setting_is_taken_for_its_default_and_for_no_other_value(tmp_path):
+    short = replace(TRAIN, steps=2, workers=0)
+    launch(train_toy, tmp_path, short)
+    path = tmp_path / "checkpoints" / "step_00000002" / "progress.json"
+    progress = json.loads(path.read_text())
+    del progress["settings"]["optim.step_epochs"], progress["settings"]["optim.gamma"], progress["settings"]["optim.lr"]
+    path.write_text(json.dumps({**progress, "settings": {**progress["settings"], "optim.lr": 0.02}}))
+    with pytest.raises(TrainingError, match=r"begun with optim\.gamma = 0\.1, now it is 0\.5"):
+        train_toy(tmp_path, short, optim=replace(OPTIM, gamma=0.5))
+    assert train_toy(tmp_path, short).step == 2
+
+    path.write_text(json.dumps(progress))  # a learning rate has no default
+    with pytest.raises(TrainingError, match=r"begun with optim\.lr = None, now it is 0\.02"):
+        train_toy(tmp_path, short)
 
 
 def test_a_metric_that_does_not_exist_is_named_with_those_that_do(tmp_path):

@@ -31,7 +31,7 @@ from playhead.types import Loss
 
 WIDTH = 6
 UPDATES = itertools.count(1)  # of this process
-LAUNCH_SECONDS = 60
+LAUNCH_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ def train_toy(
     settings: Train = TRAIN,
     *,
     task: ToyTask = ToyTask(),
+    watch: ToyTask = ToyTask(),
     dropout: float = 0.2,
     optim: Optim = OPTIM,
     killed_in: str | None = None,
@@ -163,7 +164,7 @@ def train_toy(
     torch.manual_seed(1)
     if killed_in is not None:
         setattr(checkpoint, killed_in, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-    return train(ToyModel(dropout), task, optim, settings, run_dir, watch=ToyTask(), on_best=on_best)
+    return train(ToyModel(dropout), task, optim, settings, run_dir, watch=watch, on_best=on_best)
 
 
 def launch(function: Callable[..., Any], *arguments: Any, ranks: int = 1, **options: Any) -> list[Any]:

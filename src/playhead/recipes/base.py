@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,26 @@ import torch
 from torch import nn
 
 from playhead.data.border import read_json, take
+from playhead.data.classes import named_classes
 from playhead.data.text_features import TextFeatures
-from playhead.errors import RecipeError
+from playhead.errors import RecipeError, RunStoppedError
+from playhead.models.action_probe import ActionProbe, ActionProbeConfig
 from playhead.models.frame_lstm import FrameLstm, FrameLstmConfig
 from playhead.models.frozen import Frozen, FrozenConfig
 from playhead.models.point_pyramid import PointPyramidConfig
 from playhead.models.resnet3d import DualHeadConfig, DualHeadResNet
 from playhead.models.state_change import StateChangeConfig, StateChangeNet
 from playhead.models.tan2d import Tan2dConfig
+from playhead.models.videomae import VideoMAE, VideoMAEClassifier, VideoMAEClassifierConfig, VideoMAEConfig
 from playhead.models.vsgn import VSGNConfig
 from playhead.models.vslnet import VSLNetConfig
+from playhead.recipes.learnable import check_labels, fit_classes
 from playhead.recipes.serialize import from_plain, to_plain
 from playhead.tasks.language_query import LanguageQuery
+from playhead.tasks.masked_video import MaskedVideo
+from playhead.tasks.mixture import Mixture
 from playhead.tasks.multiple_choice import EgoMCQ
+from playhead.tasks.recognition import Recognition
 from playhead.tasks.retrieval import Retrieval
 from playhead.tasks.state_change import StateChange
 from playhead.tasks.temporal_localization import TemporalLocalization
@@ -31,6 +38,7 @@ from playhead.tasks.video_text import VideoText
 from playhead.train.checkpoint import latest
 from playhead.train.config import Optim, Train
 from playhead.train.loop import TrainResult, train
+from playhead.weights.adapt import ConversionReport
 from playhead.weights.bundle import (
     KINDS,
     TASK_KINDS,
@@ -41,16 +49,19 @@ from playhead.weights.bundle import (
     save_task_bundle,
 )
 from playhead.weights.official import initialise_from
+from playhead.weights.recognition_weights import start_classifier
 from playhead.weights.resnet3d_weights import initialise_dual_head, initialise_frame_lstm
 from playhead.weights.state_change_weights import initialise_from_bundle, initialise_from_vit
+from playhead.weights.videomae_weights import initialise_videomae
 
 logger = logging.getLogger(__name__)
 
 BUNDLE = "bundle"  # the best model of a run, inside its folder
 RECIPE = "recipe.json"
 OF_THE_MACHINE = (
-    *("workers", "prefetch", "threads", "parallel", "checkpoint_activations", "eval_batch"),
-    *("tensorboard", "log_every", "save_every", "keep_last"),
+    *("workers", "prefetch", "threads", "parallel", "micro_batch", "eval_batch"),
+    *("checkpoint_activations", "checkpoint_every", "checkpoint_keeps"),
+    *("tensorboard", "log_every", "save_every", "keep_last", "max_broken", "sample_timeout"),
 )
 """Fields of `train` that a run may change when it goes on: they decide where and how fast, not what is computed."""
 
@@ -64,10 +75,17 @@ Model = (
     | StateChangeConfig
     | FrameLstmConfig
     | DualHeadConfig
+    | VideoMAEConfig
+    | VideoMAEClassifierConfig
+    | ActionProbeConfig
 )
 """The networks that a recipe can train, by their settings."""
 
-Learnt = VideoText | LanguageQuery | TemporalLocalization | StateChange
+ByItself = LanguageQuery | TemporalLocalization | StateChange | MaskedVideo | Recognition
+"""Tasks that measure themselves, on the split that they are asked for; their bundles name their files."""
+Pretraining = VideoText | Mixture
+"""Tasks that learn from pairs of clips and texts, and watch another."""
+Learnt = Pretraining | ByItself
 """What a recipe can learn."""
 
 
@@ -76,18 +94,35 @@ class Init:
     """Where the weights start; what is not given starts at random."""
 
     vit: Path | None = None
-    """ImageNet ViT file in timm's naming (.pth, .safetensors) for the video tower."""
+    """ImageNet ViT or TimeSformer in any layout that `playhead convert` knows, or the tower it wrote, for the video
+    tower."""
     distilbert: Path | None = None
-    """`distilbert-base-uncased` file in Hugging Face's layout for the text tower."""
+    """`distilbert-base-uncased` file in Hugging Face's layout, or a converted tower, for the text tower."""
+    bert: Path | None = None
+    """`bert-base-uncased` file in Hugging Face's layout for the text tower: every other layer, as DistilBERT was made;
+    excludes `distilbert`."""
+    resize: bool = False
+    """Fit tables of positions and kernels of patches of another size, which are refused otherwise."""
     bundle: Path | None = None
     """A bundle of the same model, or for `StateChangeConfig` of a dual encoder, whose video tower is taken; excludes
     the others."""
     resnet: Path | None = None
     """ResNet-50 file (SlowFast, PyTorchVideo or torchvision names) for `FrameLstmConfig` and `DualHeadConfig`."""
+    videomae: Path | None = None
+    """A bundle or an official file of VideoMAE, pretrained or fine-tuned, for classifiers and probes of videos;
+    a pretraining takes it up only from a pretrained one."""
+    head_classes: str | None = None
+    """Classes of the head of `videomae`, where that is an official file: a file of names, or "k400" to "k710" for the
+    published orders. Its rows are taken by name; unset starts a new head. A bundle knows its own."""
 
     def __post_init__(self):
-        if self.bundle is not None and (self.vit, self.distilbert, self.resnet) != (None, None, None):
+        others = (self.vit, self.distilbert, self.bert, self.resnet, self.videomae)
+        if self.distilbert is not None and self.bert is not None:
+            raise RecipeError("init.distilbert and init.bert both fill the text tower; give one.")
+        if self.bundle is not None and others != (None,) * len(others):
             raise RecipeError("init.bundle already holds all weights; give no other field of init with it.")
+        if self.head_classes is not None and self.videomae is None:
+            raise RecipeError("init.head_classes names the head of init.videomae; give both.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,32 +148,39 @@ class Recipe:
             raise RecipeError(
                 f"{type(self.task).__name__} cannot train a {type(self.model).__name__}; it trains {known}."
             )
-        if isinstance(self.task, VideoText):
+        if isinstance(self.task, Pretraining):
             _check_pretraining(self)
         elif self.watch is not None:
             raise RecipeError(f"{type(self.task).__name__} measures itself; leave watch unset.")
+        if isinstance(self.task, MaskedVideo | Recognition):
+            _check_clips(self)
         if self.train.keep_best is not None and self.watched is None:
             raise RecipeError(
                 f"train.keep_best is {self.train.keep_best!r}, but the recipe watches nothing; set watch."
             )
 
     @property
-    def watched(self) -> EgoMCQ | Retrieval | LanguageQuery | TemporalLocalization | StateChange | None:
+    def watched(self) -> EgoMCQ | Retrieval | ByItself | None:
         """What is measured while training, on its split "val"."""
-        return self.watch if isinstance(self.task, VideoText) else self.task
+        if isinstance(self.task, MaskedVideo) and self.task.val_listing is None:
+            return None
+        return self.watch if isinstance(self.task, Pretraining) else self.task
 
 
 MODELS_OF: dict[type[Any], tuple[type[Any], ...]] = {
     VideoText: (FrozenConfig,),
+    Mixture: (FrozenConfig,),
     LanguageQuery: (VSLNetConfig, Tan2dConfig, PointPyramidConfig),
     TemporalLocalization: (VSGNConfig, PointPyramidConfig),
     StateChange: (StateChangeConfig, FrameLstmConfig, DualHeadConfig),
+    MaskedVideo: (VideoMAEConfig,),
+    Recognition: (VideoMAEClassifierConfig, ActionProbeConfig),
 }
 """Which networks each task can train."""
 
 
 def _check_pretraining(recipe: Recipe) -> None:
-    assert isinstance(recipe.task, VideoText) and isinstance(recipe.model, FrozenConfig)  # the caller saw to it
+    assert isinstance(recipe.task, Pretraining) and isinstance(recipe.model, FrozenConfig)  # the caller saw to it
     preprocess, video = recipe.task.preprocess, recipe.model.video
     if preprocess.num_frames > video.num_frames:
         raise RecipeError(
@@ -152,6 +194,22 @@ def _check_pretraining(recipe: Recipe) -> None:
         )
     if recipe.watch is not None and recipe.watch.preprocess != preprocess:
         raise RecipeError("watch.preprocess differs from task.preprocess; evaluate as you train.")
+
+
+def _check_clips(recipe: Recipe) -> None:
+    assert isinstance(recipe.task, MaskedVideo | Recognition)  # the caller saw to it
+    assert isinstance(recipe.model, VideoMAEConfig | VideoMAEClassifierConfig | ActionProbeConfig)  # MODELS_OF
+    preprocess, encoder = recipe.task.preprocess, recipe.model.encoder
+    size = (preprocess.image_size, preprocess.image_size)
+    if (preprocess.num_frames, size) != (encoder.num_frames, encoder.frame_size):
+        raise RecipeError(
+            f"task.preprocess gives {preprocess.num_frames} frames of {preprocess.image_size} pixels, model.encoder "
+            f"takes {encoder.num_frames} of {encoder.frame_size[0]}x{encoder.frame_size[1]}; they must be equal."
+        )
+    for name in ("patch_size", "tubelet") if isinstance(recipe.task, MaskedVideo) else ():
+        asked, has = getattr(recipe.task, name), getattr(encoder, name)
+        if asked != has:
+            raise RecipeError(f"task.{name} is {asked}, model.encoder.{name} {has}; they must be equal.")
 
 
 def write_recipe(recipe: Recipe, run_dir: Path) -> None:
@@ -197,29 +255,48 @@ def build_model(recipe: Recipe) -> nn.Module:
     torch.manual_seed(recipe.train.seed)
     networks = dict((*KINDS.values(), *TASK_KINDS.values()))
     model = networks[type(recipe.model)](recipe.model)
-    _initialise(model, recipe.init)
+    _initialise(model, recipe)
     return model
 
 
-def _initialise(model: nn.Module, init: Init) -> None:
-    asked = {name for name in ("vit", "distilbert", "bundle", "resnet") if getattr(init, name) is not None}
+def _initialise(model: nn.Module, recipe: Recipe) -> None:
+    init = recipe.init
+    files = ("vit", "distilbert", "bert", "bundle", "resnet", "videomae")
+    asked = {name for name in files if getattr(init, name) is not None}
     takes = {"bundle"}
     if isinstance(model, Frozen | StateChangeNet):
-        takes |= {"vit", "distilbert"} if isinstance(model, Frozen) else {"vit"}
+        takes |= {"vit", "distilbert", "bert"} if isinstance(model, Frozen) else {"vit"}
     if isinstance(model, FrameLstm | DualHeadResNet):
         takes |= {"resnet"}
+    if isinstance(model, VideoMAE | VideoMAEClassifier | ActionProbe):
+        takes |= {"videomae"}
     if wrong := sorted(asked - takes):
         raise RecipeError(f"init.{wrong[0]} is of no use to a {type(model).__name__}; it takes {', '.join(takes)}.")
     if init.bundle is not None:
         _start_from_bundle(model, init.bundle)
     elif isinstance(model, Frozen) and asked:
-        initialise_from(model, vit=init.vit, distilbert=init.distilbert)
+        _tell(initialise_from(model, vit=init.vit, distilbert=init.distilbert, bert=init.bert, resize=init.resize))
     elif isinstance(model, StateChangeNet) and init.vit is not None:
-        initialise_from_vit(model, init.vit)
+        _tell({"vit": initialise_from_vit(model, init.vit, resize=init.resize)})
     elif isinstance(model, FrameLstm) and init.resnet is not None:
         initialise_frame_lstm(model, init.resnet)
     elif isinstance(model, DualHeadResNet) and init.resnet is not None:
         initialise_dual_head(model, init.resnet)
+    elif isinstance(model, VideoMAEClassifier | ActionProbe) and init.videomae is not None:
+        assert isinstance(recipe.task, Recognition)  # MODELS_OF
+        names = None if init.head_classes is None else named_classes(init.head_classes)
+        start = start_classifier(model, init.videomae, recipe.task.class_names(), names)
+        logger.info("init.videomae: %s", start)
+    elif isinstance(model, VideoMAE) and init.videomae is not None:
+        _tell({"videomae": initialise_videomae(model, init.videomae)})
+
+
+def _tell(reports: dict[str, ConversionReport]) -> None:
+    for name, report in reports.items():
+        counts = f"{len(report.renamed)} tensors taken, {len(report.dropped)} dropped"
+        fresh = f", {len(report.fresh)} of ours are not in it" if report.fresh else ""
+        resized = f"; resized: {', '.join(report.resized)}" if report.resized else ""
+        logger.info("init.%s: %s%s%s", name, counts, fresh, resized)
 
 
 def _start_from_bundle(model: nn.Module, path: Path) -> None:
@@ -233,26 +310,40 @@ def _start_from_bundle(model: nn.Module, path: Path) -> None:
 
 
 def run(recipe: Recipe, run_dir: Path) -> TrainResult:
-    """Train a recipe in `run_dir`, or go on where it stopped; the best model ends as the bundle `run_dir/bundle`."""
+    """Train a recipe in `run_dir`, or go on where it stopped; the best model ends as the bundle `run_dir/bundle`.
+
+    Raises:
+        RunStoppedError: SIGTERM came; what was done is saved.
+    """
+    if isinstance(recipe.task, Recognition):
+        assert isinstance(recipe.model, VideoMAEClassifierConfig | ActionProbeConfig)  # MODELS_OF
+        recipe = replace(recipe, model=fit_classes(recipe.model, recipe.task))
     model = build_model(recipe)
+    if isinstance(recipe.task, Recognition) and latest(run_dir) is None:
+        check_labels(model, recipe.task, recipe.optim, recipe.train.seed)
     write_recipe(recipe, run_dir)
 
     def export(model: nn.Module, metrics: dict[str, float]) -> None:
         provenance: dict[str, Any] = {"recipe": to_plain(recipe), "metrics": metrics}
-        if isinstance(recipe.task, VideoText):
+        if isinstance(recipe.task, Pretraining):
             assert isinstance(model, Frozen)  # MODELS_OF
-            style = "narration" if recipe.task.kind == "egoclip" else "caption"  # what search turns questions into
-            provenance["text_style"] = style
+            sources = recipe.task.sources if isinstance(recipe.task, Mixture) else (recipe.task,)
+            only_narrations = all(source.kind == "egoclip" for source in sources)
+            provenance["text_style"] = "narration" if only_narrations else "caption"  # what search turns questions into
             save_bundle(run_dir / BUNDLE, model, recipe.task.preprocess, recipe.task.tokenizer, provenance)
         else:
             provenance |= _made_of(recipe.task)
             save_task_bundle(run_dir / BUNDLE, model, to_plain(recipe.task), provenance)
 
-    return train(model, recipe.task, recipe.optim, recipe.train, run_dir, watch=recipe.watched, on_best=export)
+    result = train(model, recipe.task, recipe.optim, recipe.train, run_dir, watch=recipe.watched, on_best=export)
+    if result.interrupted:
+        done = f"{result.step} steps are done and saved"
+        raise RunStoppedError(f"{run_dir}: stopped by SIGTERM; {done}. Start the same command again to go on.")
+    return result
 
 
 def _made_of(task: Learnt) -> dict[str, Any]:
-    """Return of which model the features are that a head was trained on, where their folders say it."""
+    """Return what a task's bundle notes: of which model its features are where their folders say it, its classes."""
     found: dict[str, Any] = {}
     if isinstance(task, LanguageQuery | TemporalLocalization):
         manifest = task.features.folders[0] / "manifest.json"
@@ -260,6 +351,8 @@ def _made_of(task: Learnt) -> dict[str, Any]:
             found["features_of"] = take(read_json(manifest), "settings", dict, manifest, "file").get("model")
     if isinstance(task, LanguageQuery):
         found["wording"] = TextFeatures.open(task.text).settings.get("wording", "question")
+    if isinstance(task, Recognition):
+        found["classes"] = list(task.class_names())
     return found
 
 
@@ -268,7 +361,7 @@ def open_run(run_dir: Path) -> Bundle:
     return load_bundle(run_dir / BUNDLE)
 
 
-def open_task(path: Path) -> tuple[nn.Module, Learnt]:
+def open_task(path: Path) -> tuple[nn.Module, ByItself]:
     """Return a network and its task from the bundle of a task.
 
     Raises:
@@ -276,7 +369,7 @@ def open_task(path: Path) -> tuple[nn.Module, Learnt]:
         RecipeError: its task's settings are not those of this program.
     """
     bundle = load_task_bundle(path)
-    task = from_plain(Learnt, bundle.task, where=f"{path}: task")
+    task = from_plain(ByItself, bundle.task, where=f"{path}: task")
     return bundle.model, task
 
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 
 from playhead.errors import RecipeError
-from playhead.recipes import egovlp, episodic_memory, hands_and_objects, small
+from playhead.recipes import egovlp, episodic_memory, hands_and_objects, internvideo, recognition, small, third_person
 from playhead.recipes.base import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -14,6 +14,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         egovlp.egoclip,
         egovlp.egoclip_info_nce,
         egovlp.egoclip_released,
+        egovlp.egoclip_fast,
+        third_person.webvid_cc3m,
+        third_person.howto100m,
         episodic_memory.nlq_tan2d_slowfast,
         episodic_memory.nlq_vslnet_slowfast,
         episodic_memory.nlq_vslnet_howto100m,
@@ -39,11 +42,28 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         hands_and_objects.pnr_cc3m_webvid2m,
         hands_and_objects.pnr_egoclip,
         hands_and_objects.pnr_egoclip_egonce,
+        internvideo.videomae_base,
+        internvideo.videomae_large,
+        internvideo.videomae_huge,
+        recognition.videomae_k400_base,
+        recognition.videomae_k400_large,
+        recognition.videomae_k400_huge,
+        recognition.videomae_ssv2_base,
+        recognition.videomae_ssv2_huge,
+        recognition.k710_postpretrain,
+        recognition.k710_to_k400,
+        recognition.k710_to_k600,
+        recognition.k710_to_k700,
+        recognition.recognition,
+        recognition.recognition_linear_probe,
+        recognition.recognition_attentive_probe,
         small.world_ego_nce,
         small.world_info_nce,
         small.world_nlq,
         small.world_mq,
         small.world_state_change,
+        small.world_videomae,
+        small.world_recognition,
         small.captions_small,
     )
 }

@@ -8,11 +8,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from playhead.errors import DecodeError
-from playhead.types import ClipRef, Span
+from playhead.types import ClipRef, Span, View
 from playhead.video.chunk_files import is_chunked
 from playhead.video.decode import DecoderCache
 from playhead.video.sampling import segment_times, uniform_times
-from playhead.video.transforms import Augment, Preprocess, augment
+from playhead.video.still import read_still
+from playhead.video.transforms import Augment, Preprocess, augment, cut_view
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
@@ -30,11 +31,30 @@ class ClipReader:
         times = uniform_times(ref.span, self.preprocess.num_frames)
         return self.preprocess.center_crop(self._frames(ref, times))
 
-    def read_random(self, ref: ClipRef, settings: Augment, seed: int) -> UInt8[Tensor, "T C S S"]:
-        """Return one frame drawn from each equal interval of the span, with one random view of all: as in training."""
+    def read_random(
+        self, ref: ClipRef, settings: Augment, seed: int, *, cut_only: bool = False
+    ) -> tuple[UInt8[Tensor, "T C H W"], View | None]:
+        """Return one frame drawn from each equal interval of the span, with one random view of all: as in training.
+
+        With `cut_only` the view is cut out, but not resized, flipped or jittered: what is left to do is returned too.
+        """
         times = segment_times(ref.span, self.preprocess.num_frames, np.random.default_rng(seed))
-        frames = self._frames(ref, times)
-        return augment(frames[None], [seed], settings, self.preprocess.image_size)[0]
+        return self._varied(self._frames(ref, times), settings, seed, cut_only)
+
+    def read_random_still(
+        self, name: str, settings: Augment, seed: int, *, cut_only: bool = False
+    ) -> tuple[UInt8[Tensor, "T C H W"], View | None]:
+        """Return a picture as a clip of equal frames, with one random view of all, as `read_random` does."""
+        picture = read_still(self.videos / name, size=self.preprocess.decode_size)
+        frames = picture.expand(self.preprocess.num_frames, *picture.shape)
+        return self._varied(frames, settings, seed, cut_only)
+
+    def _varied(
+        self, frames: UInt8[Tensor, "T C H W"], settings: Augment, seed: int, cut_only: bool
+    ) -> tuple[UInt8[Tensor, "T C Hb Wb"], View | None]:
+        if cut_only:
+            return cut_view(frames, seed, settings)
+        return augment(frames[None], [seed], settings, self.preprocess.image_size)[0], None
 
     def _frames(self, ref: ClipRef, times: np.ndarray) -> UInt8[Tensor, "T C H W"]:
         path = self.find(ref.video_id)

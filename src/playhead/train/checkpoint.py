@@ -14,26 +14,33 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 from torch.optim import AdamW
 
-from playhead.errors import TrainingError
+from playhead.errors import PlayheadError, TrainingError
 from playhead.train.config import metric_value
 from playhead.train.ema import Ema
-from playhead.train.parallel import World, gather_objects
+from playhead.train.parallel import World
+from playhead.train.together import on_first
 
 FOLDER = "checkpoints"
 PROGRESS = "progress.json"
 WRITING = ".writing_"
+GIB = 2**30
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -46,6 +53,8 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_step: int | None = None
+    owes_evaluation: bool = False  # after this step one is due, and a stop came before its end
+    broken: list[int] = field(default_factory=list)  # samples that were replaced so far, in ascending order
 
     def after_evaluation(self, metrics: dict[str, float], keep_best: str | None) -> "Progress":
         """Return the progress with new metrics; a metric that is as good as the best before, or NaN, is no new best.
@@ -55,8 +64,8 @@ class Progress:
         """
         value = math.nan if keep_best is None else metric_value(metrics, keep_best)
         if not math.isnan(value) and (self.best is None or value > self.best):
-            return replace(self, metrics=metrics, best=value, best_step=self.step)
-        return replace(self, metrics=metrics)
+            return replace(self, metrics=metrics, best=value, best_step=self.step, owes_evaluation=False)
+        return replace(self, metrics=metrics, owes_evaluation=False)
 
 
 def latest(run_dir: Path) -> Path | None:
@@ -75,37 +84,61 @@ def remove_unfinished(run_dir: Path) -> None:
 
 
 def save(run_dir: Path, progress: Progress, model: nn.Module, optimizer: AdamW, ema: Ema | None, world: World) -> Path:
-    """Write a checkpoint on all ranks together and return its folder."""
+    """Write a checkpoint on all ranks together and return its folder.
+
+    Raises:
+        TrainingError: it cannot be written, on whichever rank; nothing of it is left, and older ones are untouched.
+    """
     final = run_dir / FOLDER / f"step_{progress.step:08d}"
     writing = final.with_name(WRITING + final.name)
-    if world.is_first:
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir(parents=True)
-    _wait_for_all()
-    with _no_word_about_one_process():
-        save_tensors(
-            _tensors(model, optimizer, ema),
-            storage_writer=FileSystemWriter(writing, sync_files=True),
-            no_dist=not dist.is_initialized(),
-        )
-    if world.is_first:
-        _write_synced(writing / PROGRESS, json.dumps(asdict(progress), indent=1) + "\n")
-        _sync_folder(writing)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(writing, final)
-        _sync_folder(final.parent)
-    _wait_for_all()
+    tensors = _tensors(model, optimizer, ema)
+    try:
+        on_first(world, partial(_begin, writing))
+        with _no_word_about_one_process():
+            save_tensors(tensors, storage_writer=_Writer(writing, sync_files=True), no_dist=not dist.is_initialized())
+        on_first(world, partial(_finish, writing, final, progress))
+    except (CheckpointException, _UnwritableError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        raise on_first(world, partial(_given_up, run_dir, writing, size, reason)) from error
     return final
 
 
-def restore(path: Path, settings: Mapping[str, Any], model: nn.Module, optimizer: AdamW, ema: Ema | None) -> Progress:
+def rewrite_progress(run_dir: Path, progress: Progress) -> None:
+    """Put other progress beside the weights of a checkpoint, in one step.
+
+    Raises:
+        TrainingError: it cannot be written; the old one is still there.
+    """
+    path = run_dir / FOLDER / f"step_{progress.step:08d}" / PROGRESS
+    fresh = path.with_name(WRITING + PROGRESS)
+    try:
+        _write_synced(fresh, _as_text(progress))
+        os.replace(fresh, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise TrainingError(f"cannot be written ({error.strerror}); make room and start again.", path=path) from error
+
+
+def restore(
+    path: Path,
+    settings: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: AdamW,
+    ema: Ema | None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Progress:
     """Fill model, optimiser and average from a checkpoint and return how far it is.
+
+    A setting that the checkpoint does not know, since it is older than that setting, must have its value in `defaults`.
 
     Raises:
         TrainingError: the checkpoint was made with other settings, or holds other tensors than this run has.
     """
     progress = Progress(**json.loads((path / PROGRESS).read_text()))
-    _check_settings(path, progress.settings, settings)
+    _check_settings(path, {**_younger(progress.settings, defaults or {}), **progress.settings}, settings)
     stored = FileSystemReader(path).read_metadata().state_dict_metadata
     sizes = {name: entry.size for name, entry in stored.items() if isinstance(entry, TensorStorageMetadata)}
     # A parameter that never got a gradient has no state; the checkpoint says which have.
@@ -124,14 +157,22 @@ def restore(path: Path, settings: Mapping[str, Any], model: nn.Module, optimizer
 
 
 def prune(run_dir: Path, keep_last: int, best_step: int | None) -> None:
-    """Delete all checkpoints but the last `keep_last` and that of `best_step`."""
+    """Delete all checkpoints but the last `keep_last` and that of `best_step`.
+
+    Raises:
+        TrainingError: one cannot be deleted; the disk would fill up unseen.
+    """
     complete = _complete(run_dir)
     for step in sorted(complete)[:-keep_last]:
         if step != best_step:
             # Renamed first: a kill in the middle must not leave a folder that looks complete.
             doomed = complete[step].with_name(WRITING + complete[step].name)
-            os.replace(complete[step], doomed)
-            shutil.rmtree(doomed)
+            try:
+                os.replace(complete[step], doomed)
+                shutil.rmtree(doomed)
+            except OSError as error:
+                problem = f"this old checkpoint cannot be deleted ({error}); see who may write there."
+                raise TrainingError(problem, path=doomed) from error
 
 
 def _complete(run_dir: Path) -> dict[int, Path]:
@@ -152,6 +193,73 @@ def _tensors(model: nn.Module, optimizer: AdamW, ema: Ema | None) -> dict[str, T
     if ema is not None:
         tensors |= {f"ema/{name}": tensor for name, tensor in ema.weights.items()}
     return tensors
+
+
+class _Writer(FileSystemWriter):
+    """Torch's writer, but with the system's word on why writing failed.
+
+    Torch raises its own RuntimeError about a position in the file, and on the way to the other ranks loses the rest.
+    """
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        """Write this rank's tensors."""
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+class _UnwritableError(PlayheadError):
+    """The first rank could not write its files."""
+
+
+def _begin(writing: Path) -> None:
+    with _writing():
+        if writing.exists():
+            shutil.rmtree(writing)
+        writing.mkdir(parents=True)
+
+
+def _finish(writing: Path, final: Path, progress: Progress) -> None:
+    with _writing():
+        _write_synced(writing / PROGRESS, _as_text(progress))
+        _sync_folder(writing)
+        os.replace(writing, final)
+        _sync_folder(final.parent)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _UnwritableError(error.strerror or str(error)) from error
+
+
+def _reason(error: BaseException) -> str | None:
+    """Return why the system did not write, or None if that is not what happened."""
+    if isinstance(error, _UnwritableError):
+        return error.problem
+    failures = [failure for failure, _ in error.failures.values()] if isinstance(error, CheckpointException) else []
+    return next((one.strerror or str(one) for one in failures if isinstance(one, OSError)), None)
+
+
+def _given_up(run_dir: Path, writing: Path, size: int, reason: str) -> TrainingError:
+    """Delete what was written of a checkpoint and return what the user is told."""
+    shutil.rmtree(writing, ignore_errors=True)  # what resists is deleted at the next start
+    free, last = shutil.disk_usage(run_dir).free, latest(run_dir)
+    kept = "there is no older one" if last is None else f"the last one, {last.name}, is untouched"
+    return TrainingError(
+        f"a checkpoint cannot be written: {reason}. It needs {size / GIB:.3g} GiB, {free / GIB:.3g} GiB are free; "
+        f"{kept}. Make room (or lower train.keep_last) and start the same command again.",
+        path=run_dir / FOLDER,
+    )
+
+
+def _younger(saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(json.dumps(defaults)).items() if name not in saved}
 
 
 def _check_settings(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -186,8 +294,8 @@ def _no_word_about_one_process() -> Iterator[None]:
         yield
 
 
-def _wait_for_all() -> None:
-    gather_objects(None)
+def _as_text(progress: Progress) -> str:
+    return json.dumps(asdict(progress), indent=1) + "\n"
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -24,12 +24,20 @@ class Optim:
     """How much the weights that decay shrink per step, as a share of the rate."""
     decayed: Literal["matrices", "all_but_biases_and_norms"] = "matrices"
     """What decays: weight matrices outside of embeddings, or also embeddings and other tables, as released VSLNet."""
+    layer_decay: float | None = None
+    """Each block learns at this share of the rate of the block after it, what comes before the blocks at that of the
+    first, what comes after them at the full rate; unset has one rate. For fine-tuning, 0.65 to 0.9."""
     schedule: Literal["constant", "cosine", "linear", "step", "egovlp_released"] = "constant"
     """"cosine" and "linear" fall to `min_lr` at the last step; "step" multiplies the rate by `gamma` every
     `step_epochs` epochs; "egovlp_released" is the released trainers' hidden jump: `lr` in the first epoch, 2e-4 from
     the second on, a tenth of it after epochs 60 and 80 each."""
     warmup_steps: int = 0
     """Steps over which the rate rises in a line from 0."""
+    warmup_epochs: int = 0
+    """The same in epochs; excludes `warmup_steps`."""
+    warmup_start: float | None = None
+    """Rate of the very first update of the warm-up, whose last one has `lr`, as VideoMAE's schedule (0 there); unset
+    starts one part of the way up."""
     min_lr: float = 0.0
     """Where "cosine" and "linear" end."""
     step_epochs: int = 1
@@ -44,7 +52,20 @@ class Optim:
         _require(all(0 <= beta < 1 for beta in self.betas), f"optim.betas must lie in [0, 1), got {self.betas}.")
         _require(self.eps > 0, f"optim.eps must be above 0, got {self.eps}.")
         _require(self.weight_decay >= 0, f"optim.weight_decay must not be negative, got {self.weight_decay}.")
-        _require(self.warmup_steps >= 0, f"optim.warmup_steps must not be negative, got {self.warmup_steps}.")
+        for name in ("warmup_steps", "warmup_epochs"):
+            _require(getattr(self, name) >= 0, f"optim.{name} must not be negative, got {getattr(self, name)}.")
+        _require(
+            min(self.warmup_steps, self.warmup_epochs) == 0,
+            f"give optim.warmup_steps or optim.warmup_epochs, not both: {self.warmup_steps}, {self.warmup_epochs}.",
+        )
+        _require(
+            self.warmup_start is None or 0 <= self.warmup_start <= self.lr,
+            f"optim.warmup_start must lie in [0, lr = {self.lr}], got {self.warmup_start}.",
+        )
+        _require(
+            self.layer_decay is None or 0 < self.layer_decay <= 1,
+            f"optim.layer_decay must lie in (0, 1], got {self.layer_decay}; leave it unset for one rate.",
+        )
         _require(
             self.clip_norm is None or self.clip_norm > 0,
             f"optim.clip_norm must be above 0, got {self.clip_norm}; leave it unset for no clipping.",
@@ -58,7 +79,7 @@ class Optim:
         _require(self.step_epochs > 0, f"optim.step_epochs must be above 0, got {self.step_epochs}.")
         _require(0 < self.gamma <= 1, f"optim.gamma must lie in (0, 1], got {self.gamma}.")
         _require(
-            self.schedule != "egovlp_released" or self.warmup_steps == 0,
+            self.schedule != "egovlp_released" or self.warmup_steps + self.warmup_epochs == 0,
             "optim.warmup_steps must be 0 with schedule='egovlp_released', which has no warm-up.",
         )
 
@@ -88,22 +109,36 @@ class Train:
     """Compile each block with torch.compile."""
     checkpoint_activations: bool = False
     """Recompute each block in the backward pass: less memory for about a sixth more time."""
+    checkpoint_every: int = 1
+    """Recompute only the first and then each so manieth block: 2 saves half as much and costs half as much."""
+    checkpoint_keeps: Literal["nothing", "products"] = "nothing"
+    """What of a recomputed block is kept all the same: with "products" the results of its matrix products and
+    attention, so that only the cheap rest is done again; saves less."""
     deterministic: bool = False
     """Refuse GPU kernels that depend on thread timing, so that a resumed run is bit-identical there too; CPUs are
     without it."""
-    parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
-    """How ranks share the work: whole copies (ddp) or sharded weights (FSDP2); "auto" is ddp as soon as there are two
-    ranks."""
+    parallel: Literal["auto", "none", "ddp", "fsdp", "hsdp"] = "auto"
+    """How ranks share the work: whole copies (ddp), weights sharded over all ranks (fsdp, FSDP2), or sharded over the
+    ranks of a node and copied from node to node (hsdp); "auto" is ddp as soon as there are two ranks."""
     workers: int = 2
     """Processes per rank that read samples; 0 reads in the main process."""
     prefetch: int = 2
     """Batches that each worker reads ahead."""
+    max_broken: int | float = 0
+    """How many different training samples may turn out broken, as a number or (with a point) as a share of all: each is
+    named in quarantine.jsonl and another is read in its place. One more ends the run; 0 ends it at the first."""
+    sample_timeout: float | None = None
+    """Seconds that the reading of one sample may take, after which its worker is ended and the sample is broken; unset
+    waits for ever. Needs `workers`."""
     log_every: int = 10
     """Steps between lines of the log."""
     save_every: int = 500
     """Steps between checkpoints; one is always made at the end."""
     evaluate_every: int | None = None
     """Steps between evaluations; unset evaluates after each epoch. The end is always evaluated."""
+    micro_batch: int | None = None
+    """Clips that a rank encodes at once, for a global batch that would not fit into memory: same gradient, for one more
+    forward pass (cached embeddings). Neighbours count as clips. Unset encodes the rank's whole batch at once."""
     eval_batch: int | None = None
     """Samples per rank and evaluation batch; unset takes the training batch of a rank."""
     keep_best: str | None = None
@@ -123,12 +158,29 @@ class Train:
             (self.epochs is None) != (self.steps is None),
             f"give train.epochs or train.steps, and only one: epochs is {self.epochs}, steps is {self.steps}.",
         )
-        for name in ("global_batch", "log_every", "save_every", "keep_last", "prefetch"):
+        for name in ("global_batch", "log_every", "save_every", "keep_last", "prefetch", "checkpoint_every"):
             _require(getattr(self, name) > 0, f"train.{name} must be above 0, got {getattr(self, name)}.")
-        for name in ("epochs", "steps", "evaluate_every", "eval_batch", "threads"):
+        for name in ("epochs", "steps", "evaluate_every", "micro_batch", "eval_batch", "threads"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"train.{name} must be above 0, got {value}.")
+        _require(
+            self.checkpoint_activations or (self.checkpoint_every, self.checkpoint_keeps) == (1, "nothing"),
+            f"train.checkpoint_every {self.checkpoint_every} and train.checkpoint_keeps {self.checkpoint_keeps!r} say "
+            "how blocks are recomputed, but none is; set train.checkpoint_activations.",
+        )
         _require(self.workers >= 0, f"train.workers must not be negative, got {self.workers}.")
+        _require(
+            self.max_broken >= 0 and (isinstance(self.max_broken, int) or self.max_broken <= 1),
+            f"train.max_broken must be a number of samples (10) or a share of them (0.01), got {self.max_broken}.",
+        )
+        _require(
+            self.sample_timeout is None or self.sample_timeout > 0,
+            f"train.sample_timeout must be above 0, got {self.sample_timeout}; leave it unset to wait for ever.",
+        )
+        _require(
+            self.sample_timeout is None or self.workers > 0,
+            "train.sample_timeout needs train.workers above 0: what stalls in the main process cannot be ended.",
+        )
         _require(self.seed >= 0, f"train.seed must not be negative, got {self.seed}.")
         _require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
@@ -146,6 +198,10 @@ class Train:
             f"train.global_batch {self.global_batch} does not divide by {world_size} ranks; change one of the two.",
         )
         return self.global_batch // world_size
+
+    def broken_allowed(self, num_samples: int) -> int:
+        """Return how many of so many samples may be broken."""
+        return int(self.max_broken if isinstance(self.max_broken, int) else self.max_broken * num_samples)
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Return the steps of the whole run."""

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from playhead.errors import RecipeError
+from playhead.data.reading import BrokenSample
+from playhead.errors import RecipeError, TrainingError
 from playhead.train.speed import SpeedReport
 from playhead.types import Loss
 
@@ -23,11 +25,18 @@ class RunLog:
     """The log of one rank; ranks other than the first (`quiet`) say nothing and write nothing.
 
     Lines after `first_step` are from a run that was killed after its last checkpoint; they are dropped, so that the
-    file has each step once.
+    file has each step once. So is the evaluation of that step if the run `owes` it.
     """
 
     def __init__(
-        self, run_dir: Path, *, first_step: int, total_steps: int, tensorboard: bool = False, quiet: bool = False
+        self,
+        run_dir: Path,
+        *,
+        first_step: int,
+        total_steps: int,
+        tensorboard: bool = False,
+        quiet: bool = False,
+        owes_evaluation: bool = False,
     ):
         self.path, self.total_steps, self.quiet = run_dir / FILE, total_steps, quiet
         self._start, self._first_step = time.monotonic(), first_step
@@ -46,7 +55,7 @@ class RunLog:
         self._task = self._bar.add_task("train", total=total_steps, completed=first_step, state="")
         if not quiet:
             run_dir.mkdir(parents=True, exist_ok=True)
-            _drop_lines_after(self.path, first_step)
+            _keep_lines(self.path, first_step, owes_evaluation)
 
     def __enter__(self) -> "RunLog":
         self._bar.start()
@@ -61,8 +70,10 @@ class RunLog:
         """Move the bar."""
         self._bar.update(self._task, completed=step)
 
-    def step(self, step: int, epoch: int, loss: Loss, lr: float, grad_norm: float, speed: SpeedReport) -> None:
-        """Log one step; `step` counts updates done, so the first is 1."""
+    def step(
+        self, step: int, epoch: int, loss: Loss, lr: float, grad_norm: float, speed: SpeedReport, broken: int = 0
+    ) -> None:
+        """Log one step; `step` counts updates done, so the first is 1, and `broken` the samples replaced so far."""
         if self.quiet:
             return
         record = {
@@ -74,6 +85,7 @@ class RunLog:
             "grad_norm": grad_norm,
             "clips_per_second": round(speed.clips_per_second, 3),
             "data_wait": round(speed.data_wait, 4),
+            "broken": broken,
             "mfu": None if speed.mfu is None else round(speed.mfu, 4),
             "memory_gib": round(memory_gib(), 3),
             "time": round(time.time(), 3),
@@ -89,9 +101,19 @@ class RunLog:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self._console.print(f"step {step}: {shown}", highlight=False, soft_wrap=True)
 
+    def replaced(self, step: int, broken: Sequence[BrokenSample]) -> None:
+        """Say which samples were broken in one step and what was read instead."""
+        for one in broken:
+            line = f"step {step}: sample {one.index} is broken, {one.replaced_by} was read instead: {one.error}"
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def _write(self, record: dict[str, Any], step: int) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            problem = f"the log cannot be written ({error.strerror}); make room and start the same command again."
+            raise TrainingError(problem, path=self.path) from error
         if self._board is not None:
             for name, value in _numbers(record):
                 self._board.add_scalar(name, value, step)
@@ -99,7 +121,8 @@ class RunLog:
     def _say(self, record: dict[str, Any], speed: SpeedReport) -> None:
         mfu = "" if speed.mfu is None else f"  MFU {speed.mfu:.0%}"
         pace = f"{speed.clips_per_second:.1f} clips/s  waiting for data {speed.data_wait:.0%}{mfu}"
-        state = f"loss {record['loss']:.4f}  {pace}"
+        broken = f"  broken samples {record['broken']}" if record["broken"] else ""
+        state = f"loss {record['loss']:.4f}  {pace}{broken}"
         self._bar.update(self._task, state=state)
         if not self._console.is_terminal:
             done = record["step"] - self._first_step
@@ -123,8 +146,10 @@ def memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _drop_lines_after(path: Path, step: int) -> None:
-    kept = [record for record in read_log(path.parent) if record["step"] <= step]
+def _keep_lines(path: Path, last: int, without_its_evaluation: bool) -> None:
+    kept = [record for record in read_log(path.parent) if record["step"] <= last]
+    if without_its_evaluation:
+        kept = [record for record in kept if record["step"] < last or "metrics" not in record]
     fresh = path.with_suffix(".jsonl.writing")
     fresh.write_text("".join(json.dumps(record) + "\n" for record in kept))
     os.replace(fresh, path)
@@ -141,7 +166,7 @@ def _board(run_dir: Path, first_step: int) -> Any:
 def _numbers(record: dict[str, Any]) -> list[tuple[str, float]]:
     nested = record.get("parts", {}) | record.get("metrics", {})
     plain = {name: value for name, value in record.items() if name not in ("step", "time", "parts", "metrics")}
-    return [(name, value) for name, value in (plain | nested).items() if value is not None]
+    return [(name, float(value)) for name, value in (plain | nested).items() if value is not None]
 
 
 def _clock(seconds: float) -> str:

@@ -1,12 +1,10 @@
 """The training loop. Read `_loop` from top to bottom: that is all that happens in a run, in its order."""
 
 import copy
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from playhead.data.loading import EpochOrder, make_loader
+from playhead.data.loading import make_loader, order_of
+from playhead.data.reading import Loaded
 from playhead.errors import RecipeError, TrainingError
-from playhead.train import checkpoint
+from playhead.train import checkpoint, quarantine
 from playhead.train.checkpoint import Progress
 from playhead.train.config import Optim, Train
 from playhead.train.ema import Ema
 from playhead.train.evaluate import autocast, evaluate
+from playhead.train.gradient_cache import cached_backward, require_splitting
+from playhead.train.intake import Taken, take_in
 from playhead.train.log import RunLog
+from playhead.train.numerics import computing_as
 from playhead.train.optim import learning_rate, make_optimizer, set_learning_rate
 from playhead.train.parallel import (
+    SHARDED,
     World,
     any_rank,
     gather_objects,
     gather_rows,
     gradient_norm,
+    in_fp32,
     joined,
     parallel_kind,
     spread,
@@ -36,10 +40,14 @@ from playhead.train.parallel import (
     whole,
 )
 from playhead.train.speed import Speed, measured_peak
+from playhead.train.stopping import Stop, StopAskedError, stop_on_sigterm
+from playhead.train.together import lost_ranks_named, on_first
 from playhead.types import Batch, EvalTask, Loss, TrainTask
 
 OnBest = Callable[[Any, dict[str, float]], None]
 MOST_NAMES = 8  # samples that an error names
+BINDING = ("seed", "global_batch", "precision", "matmul", "ema_decay")
+"""Fields of `train` that decide what is computed; those of `optim` all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,65 +78,77 @@ def train(
 
     Under torchrun all ranks call this alike. `on_best(model, metrics)` is called on the first rank with whole, not
     sharded, weights (the averaged ones if an average is kept) whenever `settings.keep_best` reaches a new best, or once
-    at the end without `keep_best`. `units` are the blocks of `parallel.spread`. On SIGTERM the step is finished and
-    saved, and the result says `interrupted`.
+    at the end without `keep_best`. `units` are the blocks of `parallel.spread`. On SIGTERM, to whichever rank, the step
+    is finished and saved, and the result says `interrupted`; docs/long_runs.md tells this and every fault.
 
     Raises:
         RecipeError: the settings contradict each other, the data or the number of ranks.
-        TrainingError: loss or gradient is not finite (found before the weights are touched, on all ranks), a worker
-            died, or the checkpoint in `run_dir` is of another run.
+        TrainingError: loss or gradient is not finite (found before the weights are touched, on all ranks), a worker or
+            another rank died, too many samples are broken, a checkpoint cannot be written, or the one in `run_dir` is
+            of another run.
         PlayheadError: a sample cannot be read.
     """
-    with joined(world) as world, _numerics(settings), _stop_on_sigterm() as stop:
-        run = _Run(model, task, optim, settings, Path(run_dir), _Watch(watch, watch_split, on_best), world, units)
+    run_dir = Path(run_dir)
+    last_checkpoint = partial(checkpoint.latest, run_dir)
+    with (
+        joined(world) as world,
+        lost_ranks_named(world, last_checkpoint),
+        computing_as(settings),
+        stop_on_sigterm() as stop,
+    ):
+        run = _Run(model, task, optim, settings, run_dir, _Watch(watch, watch_split, on_best), world, units)
         return _loop(run, stop)
 
 
-def _loop(run: "_Run", stop: "_Stop") -> TrainResult:
+def _loop(run: "_Run", stop: Stop) -> TrainResult:
     task, settings, progress = run.task, run.settings, run.progress
-    batches = run.batches()
+    batches, told = run.batches(), dict[str, float]()
     with run.open_log() as log:
+        if progress.owes_evaluation:
+            progress = run.settle(progress, log, stop)
         for index in range(progress.step, run.total_steps):
             with run.speed.waiting_for_data():
-                batch = next(batches).to(run.world.device)
-            torch.manual_seed(step_seed(settings.seed, index, run.world.rank))
+                taken = take_in(batches, stop)
+            progress = run.admit(progress, taken, log)
+            if taken.batch is None:
+                break
+            batch, seed_of = taken.batch, partial(step_seed, settings.seed, index, run.world.rank)
+            torch.manual_seed(seed_of())
             rate = run.learning_rate(index)
             set_learning_rate(run.optimizer, rate)
 
             with run.speed.counting_flops():
-                with autocast(run.world.device, settings.precision):
-                    own = run.step(task.encode, batch)
-                loss = task.loss(_in_fp32(gather_rows(own)))
-                loss.total.backward()
+                if settings.micro_batch is None:
+                    with autocast(run.world.device, settings.precision):
+                        own = run.step(task.encode, batch.to(run.world.device))
+                    loss = task.loss(in_fp32(gather_rows(own)))
+                    loss.total.backward()
+                else:
+                    own, loss = cached_backward(run.step, task, batch, settings, run.world, seed_of)
+            told |= loss.parts  # sources of a mixture take turns: of each the figures of its last step
             norm = gradient_norm(run.model, run.optim.clip_norm)
-            stopping = _finite_or_stop(index + 1, loss, norm, own, batch, stop.asked)
+            _check_finite(index + 1, loss, norm, own, batch)
 
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)
             if run.ema is not None:
                 run.ema.update(run.model)
-            progress = replace(progress, step=index + 1)
+            progress = replace(progress, step=index + 1, owes_evaluation=run.evaluation_is_due(index + 1))
 
             run.speed.step_done()
             log.advance(progress.step)
             if run.is_due(settings.log_every, progress.step):
-                log.step(progress.step, run.epoch_of(index), loss, rate, float(norm), run.speed.report())
-            if run.evaluation_is_due(progress.step):
-                progress = run.measure(progress)
-                log.metrics(progress.step, progress.metrics)
-            if run.is_best(progress):
-                run.hand_out(progress)
-            if stopping or run.is_due(settings.save_every, progress.step) or run.is_best(progress):
-                run.save(progress)
-            if stopping:
-                break
-    interrupted = progress.step < run.total_steps
+                speed, broken, loss = run.speed.report(), len(progress.broken), replace(loss, parts=told)
+                log.step(progress.step, run.epoch_of(index), loss, rate, float(norm), speed, broken)
+            progress = run.settle(progress, log, stop)
+    run.save(progress)
+    interrupted = progress.step < run.total_steps or progress.owes_evaluation
     return TrainResult(progress.step, progress.metrics, progress.best, progress.best_step, interrupted)
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Return the seed of dropout, and of all else that a model draws, in one step on one rank."""
-    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+def step_seed(seed: int, step: int, rank: int, part: int = 0) -> int:
+    """Return the seed of dropout, and of all else that a model draws, in one step on one rank, in one part of it."""
+    return int(np.random.SeedSequence((seed, step, rank, part)).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +177,26 @@ class _Run:
         per_rank = settings.per_rank(world.size)
         if settings.keep_best is not None and watch.task is None:
             raise RecipeError(f"train.keep_best is {settings.keep_best!r}, but nothing is measured; set watch.")
+        if settings.micro_batch is not None:
+            require_splitting(task)
         self.model, self.task, self.optim, self.settings = model, task, optim, settings
         self.run_dir, self.watch, self.world = run_dir, watch, world
         self.samples = task.samples("train")
-        self.order = EpochOrder(len(self.samples), settings.global_batch, settings.seed)
+        self.order = order_of(self.samples, settings.global_batch, settings.seed)
         self.total_steps = settings.total_steps(self.order.steps_per_epoch)
         self.eval_batch = settings.eval_batch or per_rank
 
-        hands_out_shards = parallel_kind(settings, world) == "fsdp" and watch.on_best is not None
+        hands_out_shards = parallel_kind(settings, world) in SHARDED and watch.on_best is not None
         self.unsharded = copy.deepcopy(model).cpu() if hands_out_shards else None
         self.step = spread(model.to(world.device).train(), settings, world, units)
         self.optimizer = make_optimizer(model, optim)
         self.ema = None if settings.ema_decay is None else Ema(model, settings.ema_decay)
         self.progress = self._take_up()
+        self.saved = self.progress
         peak = None if settings.compile else measured_peak(world.device, settings.precision)
         self.speed = Speed(settings.global_batch, peak)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Loaded]:
         """Read from the first step that is not done."""
         return make_loader(
             self.samples,
@@ -185,6 +208,8 @@ class _Run:
             world_size=self.world.size,
             workers=self.settings.workers,
             prefetch=self.settings.prefetch,
+            replace_broken=self.settings.max_broken > 0,
+            sample_timeout=self.settings.sample_timeout,
         )
 
     def open_log(self) -> RunLog:
@@ -195,6 +220,7 @@ class _Run:
             total_steps=self.total_steps,
             tensorboard=self.settings.tensorboard,
             quiet=not self.world.is_first,
+            owes_evaluation=self.progress.owes_evaluation,
         )
 
     def learning_rate(self, index: int) -> float:
@@ -221,7 +247,38 @@ class _Run:
             return progress.step == self.total_steps
         return progress.best_step == progress.step
 
-    def measure(self, progress: Progress) -> Progress:
+    def admit(self, progress: Progress, taken: Taken, log: RunLog) -> Progress:
+        """Count the broken samples of a step; if it cannot be made, save those before it and raise, on all ranks."""
+        step, failure = progress.step + 1, taken.failure
+        if new := quarantine.new_samples(taken.broken, progress.broken):
+            progress = replace(progress, broken=sorted([*progress.broken, *(one.index for one in new)]))
+            epoch = self.epoch_of(progress.step)
+            on_first(self.world, lambda: quarantine.append(self.run_dir, new, step=step, epoch=epoch))
+            log.replaced(step, new)
+        count, there_are = len(progress.broken), len(self.samples)
+        allowed = self.settings.broken_allowed(there_are)
+        if taken.broken and count > allowed:
+            failure = quarantine.over_limit(self.run_dir, step, taken.broken[-1], count, allowed, there_are)
+        if failure is not None:
+            self.save(progress)
+            raise failure
+        return progress
+
+    def settle(self, progress: Progress, log: RunLog, stop: Stop) -> Progress:
+        """Evaluate, hand out and save what is due after a step; a stop asked meanwhile leaves the evaluation owing."""
+        if progress.owes_evaluation:
+            try:
+                progress = self.measure(progress, stop)
+            except StopAskedError:
+                return progress
+            log.metrics(progress.step, progress.metrics)
+        if self.is_best(progress):
+            self.hand_out(progress)
+        if self.is_due(self.settings.save_every, progress.step) or self.is_best(progress):
+            self.save(progress)
+        return progress
+
+    def measure(self, progress: Progress, stop: Stop) -> Progress:
         """Evaluate and return the progress with its metrics."""
         assert self.watch.task is not None, "evaluation_is_due says no without a task"
         with self._averaged_weights():
@@ -233,12 +290,15 @@ class _Run:
                 batch_size=self.eval_batch,
                 workers=self.settings.workers,
                 precision=self.settings.precision,
+                sample_timeout=self.settings.sample_timeout,
+                stop=stop,
             )
         return progress.after_evaluation(metrics, self.settings.keep_best)
 
     def hand_out(self, progress: Progress) -> None:
         """Call `on_best` on the first rank with whole weights, in evaluation mode."""
-        if self.watch.on_best is None:
+        on_best = self.watch.on_best
+        if on_best is None:
             return
         with self._averaged_weights():
             given = self.model
@@ -246,30 +306,37 @@ class _Run:
                 weights = {name: whole(tensor).cpu() for name, tensor in self.model.state_dict().items()}
                 self.unsharded.load_state_dict(weights)
                 given = self.unsharded
-            if self.world.is_first:
-                given.eval()
-                self.watch.on_best(given, progress.metrics)
+            on_first(self.world, lambda: on_best(given.eval(), progress.metrics))
         self.step.train()
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint and delete those that are no longer kept."""
-        checkpoint.save(self.run_dir, progress, self.model, self.optimizer, self.ema, self.world)
-        if self.world.is_first:
-            checkpoint.prune(self.run_dir, self.settings.keep_last, progress.best_step)
+        """Write a checkpoint, if there is none of this progress yet, and delete those that are no longer kept."""
+        if progress == self.saved or progress.step == 0:
+            return
+        if progress.step == self.saved.step:  # the weights are saved; only what is known of them is new
+            on_first(self.world, partial(checkpoint.rewrite_progress, self.run_dir, progress))
+        else:
+            checkpoint.save(self.run_dir, progress, self.model, self.optimizer, self.ema, self.world)
+        self.saved = progress
+        keep_last = self.settings.keep_last
+        on_first(self.world, partial(checkpoint.prune, self.run_dir, keep_last, progress.best_step))
 
     def _take_up(self) -> Progress:
         """Fill model, optimiser and average from the newest checkpoint; all ranks take what the first one sees."""
-        if self.world.is_first:
-            checkpoint.remove_unfinished(self.run_dir)
-        newest = gather_objects(checkpoint.latest(self.run_dir) if self.world.is_first else None)[0]
-        if newest is None:
-            return Progress(settings=self._binding_settings())
-        return checkpoint.restore(newest, self._binding_settings(), self.model, self.optimizer, self.ema)
+        on_first(self.world, partial(checkpoint.remove_unfinished, self.run_dir))
+        newest = on_first(self.world, partial(checkpoint.latest, self.run_dir))
+        binding = self._binding_settings()
+        progress = Progress(settings=binding)
+        if newest is not None:
+            defaults = default_settings()
+            progress = checkpoint.restore(newest, binding, self.model, self.optimizer, self.ema, defaults)
+        on_first(self.world, partial(quarantine.keep_only, self.run_dir, progress.broken))
+        return replace(progress, owes_evaluation=progress.owes_evaluation and self.watch.task is not None)
 
     def _binding_settings(self) -> dict[str, Any]:
         """Return the settings that a run must keep to stay the same run; the number of ranks and workers is free."""
         binding = {f"optim.{name}": value for name, value in asdict(self.optim).items()}
-        for name in ("seed", "global_batch", "precision", "matmul", "ema_decay"):
+        for name in BINDING:
             binding[f"train.{name}"] = getattr(self.settings, name)
         if self.optim.schedule in ("cosine", "linear"):
             binding["the number of steps"] = self.total_steps
@@ -279,19 +346,17 @@ class _Run:
         return nullcontext() if self.ema is None else self.ema.in_place_of(self.model)
 
 
-def _in_fp32(rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    halves = (torch.bfloat16, torch.float16)
-    return {name: row.float() if row.dtype in halves else row for name, row in rows.items()}
+def default_settings() -> dict[str, Any]:
+    """Return what `_binding_settings` holds of settings that were not set."""
+    kinds = {"optim": fields(Optim), "train": [one for one in fields(Train) if one.name in BINDING]}
+    return {f"{kind}.{one.name}": one.default for kind in kinds for one in kinds[kind] if one.default is not MISSING}
 
 
-def _finite_or_stop(
-    step: int, loss: Loss, norm: Tensor, own: dict[str, Tensor], batch: Batch, stop_asked: bool
-) -> bool:
-    """Return whether any rank was asked to stop; raise on all ranks alike if loss or gradient is not finite on one."""
+def _check_finite(step: int, loss: Loss, norm: Tensor, own: dict[str, Tensor], batch: Batch) -> None:
+    """Raise on all ranks alike if loss or gradient is not finite on one."""
     broken = ~(torch.isfinite(loss.total.detach()) & torch.isfinite(norm))
-    is_broken, stopping = any_rank(broken, stop_asked, device=norm.device)
-    if not is_broken:
-        return stopping
+    if not any_rank(broken, device=norm.device)[0]:
+        return
     guilty = [name for names in gather_objects(_names_of_broken_rows(own, batch)) for name in names]
     everyone = [name for names in gather_objects(batch.names) for name in names]
     names = list(dict.fromkeys(guilty or everyone))
@@ -311,46 +376,3 @@ def _names_of_broken_rows(own: dict[str, Tensor], batch: Batch) -> list[str]:
             is_finite = torch.isfinite(rows.detach()).flatten(1).all(dim=1) if rows.ndim > 1 else torch.isfinite(rows)
             names += [name for name, sound in zip(batch.names, is_finite.tolist(), strict=True) if not sound]
     return names
-
-
-@contextmanager
-def _numerics(settings: Train) -> Iterator[None]:
-    """Set how torch computes, for this run only."""
-    before = torch.get_float32_matmul_precision(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_float32_matmul_precision(settings.matmul)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    if settings.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may choose by timing
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.set_num_threads(before[1])
-        torch.use_deterministic_algorithms(before[2])
-
-
-@dataclass(slots=True)
-class _Stop:
-    """Whether the run was asked to end."""
-
-    asked: bool = False
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[_Stop]:
-    """Let SIGTERM, by which batch systems announce the end, ask for a stop in place of killing the process."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield stop
-        return
-
-    def ask(*_: object) -> None:
-        stop.asked = True
-
-    before = signal.signal(signal.SIGTERM, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,19 +5,24 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
 
 from playhead.errors import RecipeError
 from playhead.train.config import Train
+from playhead.train.recompute import recompute
+
+Kind = Literal["none", "ddp", "fsdp", "hsdp"]
+
+SHARDED: tuple[Kind, ...] = ("fsdp", "hsdp")
+"""Kinds in which no rank has all of the weights."""
 
 # A group must not be freed by the DDP module that used it, which would hold Python's lock while it waits for gloo's
 # threads, which may themselves wait for that lock. Kept here until the process ends, it never is.
@@ -96,7 +101,7 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(block for tower in towers for block in tower.blocks()))  # pyright: ignore[reportCallIssue]
 
 
-def parallel_kind(settings: Train, world: World) -> Literal["none", "ddp", "fsdp"]:
+def parallel_kind(settings: Train, world: World) -> Kind:
     """Return how this run is spread.
 
     Raises:
@@ -105,7 +110,9 @@ def parallel_kind(settings: Train, world: World) -> Literal["none", "ddp", "fsdp
     if settings.parallel == "auto":
         return "ddp" if world.size > 1 else "none"
     if settings.parallel == "none" and world.size > 1:
-        raise RecipeError(f"train.parallel is 'none', but there are {world.size} ranks; take 'auto', 'ddp' or 'fsdp'.")
+        raise RecipeError(
+            f"train.parallel is 'none', but there are {world.size} ranks; take 'auto', 'ddp', 'fsdp' or 'hsdp'."
+        )
     if settings.parallel != "none" and not dist.is_initialized():
         raise RecipeError(
             f"train.parallel is {settings.parallel!r}, but this process is alone; start it with "
@@ -119,10 +126,13 @@ def spread(model: nn.Module, settings: Train, world: World, units: Sequence[nn.M
 
     `units` are the blocks that are recomputed, compiled and sharded one by one (default: `blocks_of(model)`). With
     FSDP2 the parameters of `model` itself become sharded tensors; names never change.
+
+    Raises:
+        RecipeError: the kind does not fit the ranks.
     """
     units = blocks_of(model) if units is None else units
-    for unit in units if settings.checkpoint_activations else ():
-        unit.forward = partial(checkpoint, unit.forward, use_reentrant=False)
+    for unit in units[:: settings.checkpoint_every] if settings.checkpoint_activations else ():
+        recompute(unit, settings.checkpoint_keeps)
     for unit in units if settings.compile else ():
         unit.compile()
     kind, step = parallel_kind(settings, world), Step(model)
@@ -130,12 +140,35 @@ def spread(model: nn.Module, settings: Train, world: World, units: Sequence[nn.M
         # Searching for unused parameters lets a task use one tower only. It also keeps DDP from rearranging its
         # buckets after the first step, after which three and more ranks would sum in another order than a resumed run.
         return DistributedDataParallel(step, find_unused_parameters=True, gradient_as_bucket_view=True)
-    if kind == "fsdp":
+    if kind in SHARDED:
+        mesh = _nodes_by_ranks(world) if kind == "hsdp" else None  # None: one line of all ranks
         for tensor in [*model.parameters(), *model.buffers()]:
             dist.broadcast(tensor.detach(), src=0)
         for module in [*units, step]:
-            fully_shard(module, reshard_after_forward=True)  # else weights lent for evaluation would stay in use
+            # Without resharding, weights lent for evaluation would stay in use.
+            fully_shard(module, mesh=mesh, reshard_after_forward=True)
     return step
+
+
+def _nodes_by_ranks(world: World) -> DeviceMesh:
+    """Return the ranks as a grid, one line per node: lines hold copies of each other, a line shares one copy.
+
+    Raises:
+        RecipeError: the nodes have different numbers of ranks, or do not number theirs in a row.
+    """
+    own = os.environ.get("LOCAL_WORLD_SIZE", "unset"), os.environ.get("LOCAL_RANK", "unset")
+    found = gather_objects(own)
+    inside = max(1, int(found[0][0])) if found[0][0].isdecimal() else 1
+    if found != [(str(inside), str(rank % inside)) for rank in range(world.size)] or world.size % inside:
+        told = ", ".join(f"rank {rank}: {local} of {size}" for rank, (size, local) in enumerate(found))
+        raise RecipeError(
+            "train.parallel 'hsdp' needs the same number of ranks on each node, numbered in a row, as torchrun starts "
+            f"them; LOCAL_RANK of LOCAL_WORLD_SIZE is {told}. Start it so, or take 'fsdp'."
+        )
+    grid = world.size // inside, inside
+    mesh = init_device_mesh(world.device.type, grid, mesh_dim_names=("replicate", "shard"))
+    _groups_left.extend(mesh.get_all_groups())
+    return mesh
 
 
 def unwrapped(step: nn.Module) -> Step:
@@ -161,6 +194,12 @@ def gather_rows(rows: dict[str, Tensor]) -> dict[str, Tensor]:
         return rows
     sizes = _shapes_of_all_ranks(rows)
     return {name: _gather(tensor, [int(size[i]) for size in sizes]) for i, (name, tensor) in enumerate(rows.items())}
+
+
+def in_fp32(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the rows with halves widened: losses are computed in float32."""
+    halves = (torch.bfloat16, torch.float16)
+    return {name: row.float() if row.dtype in halves else row for name, row in rows.items()}
 
 
 def _shapes_of_all_ranks(rows: dict[str, Tensor]) -> list[list[int]]:

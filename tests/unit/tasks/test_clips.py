@@ -41,11 +41,11 @@ def test_uniform_frames_are_the_mid_points_as_squares(reader):
 
 def test_random_frames_lie_in_their_quarters_and_follow_the_seed(reader):
     ref = ClipRef("clip", Span(0.0, 4.0))
-    frames = reader.read_random(ref, Augment(), seed=3)
-    assert frames.shape == (4, 3, 32, 32)
+    frames, left_to_do = reader.read_random(ref, Augment(), seed=3)
+    assert frames.shape == (4, 3, 32, 32) and left_to_do is None
     assert all(i - 0.1 <= time <= i + 1.0 for i, time in enumerate(times_shown(frames)))
-    assert torch.equal(frames, reader.read_random(ref, Augment(), seed=3))
-    assert not torch.equal(frames, reader.read_random(ref, Augment(), seed=4))
+    assert torch.equal(frames, reader.read_random(ref, Augment(), seed=3)[0])
+    assert not torch.equal(frames, reader.read_random(ref, Augment(), seed=4)[0])
 
 
 def test_a_window_a_little_past_the_end_shows_the_last_frame(reader):

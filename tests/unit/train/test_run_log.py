@@ -29,6 +29,20 @@ def test_a_resumed_log_drops_the_lines_after_its_checkpoint_and_a_line_cut_short
     assert read_log(tmp_path)[3]["metrics"] == {"intra": 41.0}
 
 
+def test_an_evaluation_that_is_made_again_is_dropped(tmp_path):
+    with RunLog(tmp_path, first_step=0, total_steps=9) as log:
+        for step in (1, 2):
+            log_step(log, step)
+            log.metrics(step, {"intra": 41.0})
+    with RunLog(tmp_path, first_step=2, total_steps=9, owes_evaluation=True):
+        pass
+    assert [(record["step"], "metrics" in record) for record in read_log(tmp_path)] == [
+        (1, False),
+        (1, True),
+        (2, False),
+    ]
+
+
 def test_a_line_has_what_a_curve_needs(tmp_path):
     with RunLog(tmp_path, first_step=0, total_steps=9) as log:
         log_step(log, 1)

@@ -37,12 +37,25 @@ def test_an_impossible_optimiser_is_refused(change, words):
         ({"workers": -1}, "train.workers"),
         ({"ema_decay": 1.0}, "train.ema_decay"),
         ({"keep_last": 0}, "train.keep_last"),
+        ({"micro_batch": 0}, "train.micro_batch must be above 0"),
         ({"seed": -1}, "train.seed"),
+        ({"max_broken": -1}, r"train.max_broken must be a number of samples \(10\) or a share"),
+        ({"max_broken": 1.5}, "train.max_broken"),
+        ({"sample_timeout": 0.0}, "train.sample_timeout must be above 0"),
+        ({"sample_timeout": 60.0, "workers": 0}, "train.sample_timeout needs train.workers above 0"),
+        ({"checkpoint_every": 0, "checkpoint_activations": True}, "train.checkpoint_every must be above 0"),
+        ({"checkpoint_every": 2}, "but none is; set train.checkpoint_activations"),
+        ({"checkpoint_keeps": "products"}, "but none is; set train.checkpoint_activations"),
     ],
 )
 def test_an_impossible_run_is_refused(change, words):
     with pytest.raises(RecipeError, match=words):
         replace(Train(global_batch=4, steps=10), **change)
+
+
+def test_broken_samples_are_allowed_by_number_or_by_share():
+    allowed = [Train(global_batch=4, steps=1, max_broken=limit).broken_allowed(250) for limit in (0, 3, 1, 1.0, 0.01)]
+    assert allowed == [0, 3, 1, 250, 2]
 
 
 def test_epochs_are_counted_in_full_global_batches():
