@@ -1,7 +1,7 @@
 """The words on the command line. Every command is a frozen dataclass: its fields are its options, `run` its work.
 
-A mistake of the user ends in one line on standard error and exit code 2; anything else is a fault of the program and
-shows its traceback.
+A mistake of the user ends in one line on standard error and exit code 2, a run that SIGTERM stopped in one and exit
+code 143; anything else is a fault of the program and shows its traceback.
 """
 
 import argparse
@@ -21,34 +21,36 @@ from rich.table import Table
 
 from playhead.apps.commands import (
     ClipFeatures,
+    Convert,
+    Features,
     Ground,
+    Kinetics710,
+    Load,
+    Reconstruct,
     Submit,
     TextFeatures,
     Transcode,
     Transfer,
-    list_failures,
-    show_moments,
 )
 from playhead.apps.demo import Demo
-from playhead.apps.features import WindowSettings, extract_features
-from playhead.apps.index import VideoIndex
+from playhead.apps.extract import Extract, with_address
+from playhead.apps.plan import PlanSettings, plan
 from playhead.apps.prepare import Ego4DFolder, build_pairs
-from playhead.apps.progress import progress_bar, video_progress
-from playhead.apps.search import search
+from playhead.apps.progress import progress_bar
+from playhead.apps.search_commands import Doctor, Index, Search
+from playhead.apps.sources import prepare_sources
 from playhead.apps.sweep import sweep
 from playhead.apps.tables import Tables
-from playhead.errors import PlayheadError, RecipeError
-from playhead.recipes.base import Recipe, read_recipe, run
+from playhead.apps.web.command import Serve
+from playhead.errors import PlayheadError, RecipeError, RunStoppedError
+from playhead.recipes.base import Recipe, open_task, read_recipe, run
 from playhead.recipes.catalog import RECIPES, find_recipe, first_line
 from playhead.recipes.overrides import read_grid
 from playhead.recipes.serialize import to_plain
 from playhead.recipes.small import toy
 from playhead.tasks.multiple_choice import EgoMCQ
-from playhead.text.questions import as_narration
 from playhead.train.evaluate import evaluate
-from playhead.video.transforms import Preprocess
-from playhead.weights.bundle import load_bundle, save_bundle
-from playhead.weights.official import load_egovlp
+from playhead.weights.bundle import holds_task, load_bundle
 from playhead.world.config import WorldConfig
 from playhead.world.world import make_world
 
@@ -104,133 +106,35 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score a bundle on EgoMCQ."""
+    """Score a bundle: a dual encoder on EgoMCQ, a network trained for a task on the files of its training."""
 
     bundle: tyro.conf.Positional[Path]
     """Folder of the bundle."""
-    videos: Path
-    """Folder of the videos."""
-    questions: Path
+    videos: Path | None = None
+    """Folder of the videos (EgoMCQ)."""
+    questions: Path | None = None
     """egomcq.json."""
+    split: str = "val"
+    """Which of a task's splits."""
     batch_size: int = 32
-    """Clips encoded at once."""
+    """Clips or queries at once."""
     workers: int = 0
-    """Processes that decode; 0 decodes in this one."""
+    """Processes that read; 0 reads in this one."""
 
     def run(self) -> None:
         """Print the scores as JSON."""
-        bundle = load_bundle(self.bundle)
-        task = EgoMCQ(
-            videos=self.videos, questions=self.questions, preprocess=bundle.preprocess, tokenizer=bundle.tokenizer_name
-        )
-        scores = evaluate(bundle.model, task, "val", batch_size=self.batch_size, workers=self.workers)
+        if holds_task(self.bundle):
+            if self.videos is not None or self.questions is not None:
+                raise RecipeError("--videos and --questions are for EgoMCQ; a task's bundle names its own files.")
+            model, task = open_task(self.bundle)
+        elif self.videos is None or self.questions is None:
+            raise RecipeError("a dual encoder is scored on EgoMCQ; give --videos and --questions.")
+        else:
+            bundle = load_bundle(self.bundle)
+            model, preprocess, tokenizer = bundle.model, bundle.preprocess, bundle.tokenizer_name
+            task = EgoMCQ(videos=self.videos, questions=self.questions, preprocess=preprocess, tokenizer=tokenizer)
+        scores = evaluate(model, task, self.split, batch_size=self.batch_size, workers=self.workers)
         console.print_json(json.dumps(scores))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Features:
-    """Write the features of videos, window by window, with a manifest of how they were made."""
-
-    bundle: tyro.conf.Positional[Path]
-    """Folder of the bundle."""
-    videos: tyro.conf.Positional[tuple[Path, ...]]
-    """Files or folders."""
-    out: Path
-    """Folder to write."""
-    windows: tyro.conf.OmitArgPrefixes[WindowSettings] = field(default_factory=WindowSettings)
-    """How the windows lie."""
-
-    def run(self) -> None:
-        """Write the features and list what failed."""
-        with video_progress(console) as show:
-            report = extract_features(load_bundle(self.bundle), self.videos, self.out, self.windows, show)
-        console.print(
-            f"{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed"
-        )
-        list_failures(report.failed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Index:
-    """Index videos for search, or bring an index up to date with its folders."""
-
-    bundle: tyro.conf.Positional[Path]
-    """Folder of the bundle."""
-    roots: tyro.conf.Positional[tuple[Path, ...]]
-    """Files or folders of videos."""
-    out: Path = Path("runs/index")
-    """Folder of the index."""
-    retry_failed: bool = False
-    """Try files that failed before again, even if they did not change."""
-    windows: tyro.conf.OmitArgPrefixes[WindowSettings] = field(default_factory=WindowSettings)
-    """How the windows lie."""
-
-    def run(self) -> None:
-        """Update the index, say what changed and list what failed."""
-        bundle = load_bundle(self.bundle)
-        index = VideoIndex.open_or_create(self.out, bundle, self.windows)
-        with video_progress(console) as show:
-            report = index.update(self.roots, bundle, self.windows, progress=show, retry_failed=self.retry_failed)
-        counts = ("added", "changed", "moved", "deleted", "unchanged", "failed")
-        console.print(", ".join(f"{len(getattr(report, name))} {name}" for name in counts))
-        list_failures(report.failed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """Ask an index in words: "where did I put the keys?"."""
-
-    index: tyro.conf.Positional[Path]
-    """Folder of the index."""
-    text: tyro.conf.Positional[str]
-    """What to look for."""
-    bundle: Path
-    """Folder of the bundle that made the index."""
-    top: int = 5
-    """Moments to show."""
-    verbatim: bool = False
-    """Ask with the text as it is; otherwise a question is first turned into the narration that answers it, for models
-    that were trained on narrations."""
-    json: bool = False
-    """Print JSON lines instead of a table."""
-
-    def __post_init__(self):
-        if self.top < 1:
-            raise ValueError(f"`top` must be at least 1, got {self.top}.")
-
-    def run(self) -> None:
-        """Print the moments, best first."""
-        bundle = load_bundle(self.bundle)
-        narrated = bundle.provenance.get("text_style") == "narration" and not self.verbatim
-        text = as_narration(self.text) if narrated else self.text
-        moments = search(VideoIndex.open(self.index, bundle), bundle, text, self.top)
-        show_moments(moments, text, self.json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convert:
-    """Turn a published EgoVLP checkpoint into a bundle; nothing of the checkpoint is run."""
-
-    checkpoint: tyro.conf.Positional[Path]
-    """The .pth file."""
-    out: tyro.conf.Positional[Path]
-    """Folder of the bundle to write."""
-    num_frames: int | None = None
-    """Time slots of the new model; as in the file by default."""
-    heads: int = 12
-    """Attention heads of the video tower, which no tensor shows."""
-    text_heads: int = 12
-    """Attention heads of the text tower."""
-
-    def run(self) -> None:
-        """Write the bundle and say what it is."""
-        model = load_egovlp(self.checkpoint, num_frames=self.num_frames, heads=self.heads, text_heads=self.text_heads)
-        size = model.config.video.frame_size[0]
-        preprocess = Preprocess(num_frames=min(4, model.config.video.num_frames), image_size=size, resize=size * 8 // 7)
-        provenance = {"source": self.checkpoint.name, "text_style": "narration"}
-        identity = save_bundle(self.out, model, preprocess, "bert-base-uncased", provenance)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        console.print(f"{self.out}: bundle {identity}, {parameters:,} parameters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,22 +165,40 @@ class SweepUsage:
     """Train a grid of settings of a recipe and tell default and best apart; `playhead sweep` says how."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourcesUsage:
+    """Convert the sources of a pretraining, count what they hold and what is missing; `playhead sources` says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanUsage:
+    """Project what a recipe costs (time, GPU hours, disk, decoder cores) from a few steps; `playhead plan` says how."""
+
+
 COMMANDS = {
     "demo": Demo,
     "world": World,
     "egoclip": Pairs,
-    "train": TrainUsage,  # read by parse_train and parse_sweep, since their options depend on the recipe
+    "train": TrainUsage,  # the options of this and the next three depend on the recipe: parse_train reads them
     "sweep": SweepUsage,
+    "sources": SourcesUsage,
+    "plan": PlanUsage,
     "evaluate": Evaluate,
     "features": Features,
     "clip-features": ClipFeatures,
     "text-features": TextFeatures,
     "index": Index,
     "search": Search,
+    "serve": Serve,
+    "doctor": Doctor,
     "ground": Ground,
     "transcode": Transcode,
+    "extract": Extract,
     "submit": Submit,
+    "kinetics710": Kinetics710,
     "convert": Convert,
+    "reconstruct": Reconstruct,
+    "load": Load,
     "recipes": Recipes,
     "tables": Tables,
     "transfer": Transfer,
@@ -291,6 +213,26 @@ SWEEP_HELP = """usage: playhead sweep RECIPE --grid FIELD=VALUE,VALUE [--grid ..
 Runs the recipe as it stands and with every combination of the grid, and reports default and best separately, such as
 `playhead sweep nlq_vslnet_egoclip_egonce --grid optim.lr=5e-4,1e-4 --grid train.global_batch=8,32`. Call it again to
 go on where it stopped."""
+
+SOURCES_HELP = """usage: playhead sources RECIPE [--toy] [any field of the recipe, such as --task.pairs FILE]
+
+Opens what a pretraining recipe learns from, as training would: converts published files to tables (once; a conversion
+that was stopped goes on), counts what is left out and why, and says if media are missing."""
+
+
+PLAN_HELP = """usage: playhead plan RECIPE [--toy] [any field of the recipe, such as --train.global-batch 1024]
+       [--gpus N] [--samples N] [--clips-per-second X] [--decode-ms X] [--videos FILE ...]
+       [--hours X] [--mbit X] [--batch N] [--steps N]
+
+Projects what a recipe costs: a few real steps of the model at its real size on noise, on this machine, and random clips
+of videos that are given or made up. What is known already may be said instead:
+  --gpus N               devices that share the work (1)
+  --samples N            training samples of an epoch; else those of the recipe's files, or the published number
+  --clips-per-second X   clips that one device trains on; measured otherwise
+  --decode-ms X          milliseconds of a core to decode the clips of one sample; measured otherwise
+  --videos FILE ...      videos to measure that with
+  --hours X, --mbit X    hours of video, and their rate as they will lie on the disk
+  --batch N, --steps N   samples of a measured step (2 on a CPU, up to 64 on a GPU), and how many such steps (3)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +250,38 @@ class TrainCommand:
         if int(os.environ.get("RANK", "0")) == 0:
             console.print(f"step {result.step}: {self.run_dir / 'bundle'}")
             console.print_json(json.dumps(result.metrics))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesCommand:
+    """Make the sources of a recipe ready."""
+
+    train: TrainCommand
+    """The recipe; nothing is trained."""
+
+    def run(self) -> None:
+        """Print each source with its samples and what was left out."""
+        table = Table("source", "file", "samples", "left out")
+        for report in prepare_sources(self.train.recipe):
+            table.add_row(report.name, str(report.pairs), f"{report.num_samples:,}", report.reasons)
+        console.print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCommand:
+    """Project what a recipe costs."""
+
+    train: TrainCommand
+    """The recipe; nothing is trained."""
+    name: str
+    """Its name, for what is published of its data."""
+    settings: PlanSettings
+    """What is known already."""
+
+    def run(self) -> None:
+        """Print the projection."""
+        for what, told in plan(self.train.recipe, self.name, self.settings).lines():
+            console.print(f"{what:<10}{told}", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,7 +304,7 @@ class SweepCommand:
 def parse_train(arguments: Sequence[str], verb: str = "train", usage: str = TRAIN_HELP) -> TrainCommand:
     """Read the words after `playhead train`."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        console.print(usage, highlight=False)
+        console.print(usage, highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(0 if arguments else 2)
     name, *rest = arguments
     recipe = read_recipe(Path(name)) if name.endswith(".json") else find_recipe(name)
@@ -360,6 +334,15 @@ def parse_sweep(arguments: Sequence[str]) -> SweepCommand:
     return SweepCommand(train=train, grid=tuple(found.grid), metric=found.metric)
 
 
+def parse_plan(arguments: Sequence[str]) -> PlanCommand:
+    """Read the words after `playhead plan`."""
+    if not arguments or arguments[0].startswith("-"):
+        parse_train(arguments[:1] if arguments[:1] in (["-h"], ["--help"]) else [], "plan", PLAN_HELP)
+    name, *rest = arguments
+    settings, rest = tyro.cli(PlanSettings, args=rest, prog="playhead plan", add_help=False, return_unknown_args=True)
+    return PlanCommand(train=parse_train([name, *rest], "plan", PLAN_HELP), name=name, settings=settings)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -371,14 +354,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command = parse_train(arguments[1:])
         elif arguments[:1] == ["sweep"]:
             command = parse_sweep(arguments[1:])
+        elif arguments[:1] == ["plan"]:
+            command = parse_plan(arguments[1:])
+        elif arguments[:1] == ["sources"]:
+            command = SourcesCommand(train=parse_train(arguments[1:], "sources", SOURCES_HELP))
         else:
             command = tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, args=arguments, prog="playhead", description=__doc__
+                COMMANDS, args=with_address(arguments), prog="playhead", description=__doc__
             )
         command.run()
     except PlayheadError as error:
         Console(stderr=True, soft_wrap=True).print(f"playhead: {error}", style="red", markup=False, highlight=False)
         return 2
+    except RunStoppedError as stop:
+        if int(os.environ.get("RANK", "0")) == 0:
+            Console(stderr=True, soft_wrap=True).print(f"playhead: {stop}", markup=False, highlight=False)
+        return 143  # as a shell tells of what SIGTERM ended
     except KeyboardInterrupt:
         return 130
     return 0

@@ -68,7 +68,7 @@ def test_every_kind_of_head_trains_two_steps_and_is_scored(featured, tmp_path, r
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     (measured,) = [line["metrics"] for line in lines if "metrics" in line]
     assert metric in measured
-    assert (tmp_path / "bundle" / "config.json").exists()
+    assert json.loads(playhead("evaluate", tmp_path / "bundle").stdout) == pytest.approx(measured, abs=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,16 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from playhead.apps.clip_windows import PAPER_RATE, Grid, cut_clips
-from playhead.apps.encoding import Cut, EncodedPiece, FailedPiece, Reading, Report, device_of, encode_pieces
+from playhead.apps.encoding import (
+    Cut,
+    EncodedPiece,
+    Reading,
+    Report,
+    device_of,
+    encode_pieces,
+    encoder_of,
+)
+from playhead.apps.encoding_jobs import Elsewhere, encode_elsewhere
 from playhead.apps.features import describe_features
 from playhead.apps.library import VideoFile, scan_videos
 from playhead.apps.lock import only_writer
@@ -37,6 +46,7 @@ from playhead.data.text_features import INDEX, TextFeatures, write_text_features
 from playhead.errors import AnnotationError, DecodeError
 from playhead.text.questions import as_narration
 from playhead.video.source import VideoSource
+from playhead.video.transforms import Preprocess
 from playhead.weights.bundle import Bundle
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -95,13 +105,14 @@ def extract_clip_features(
     out: str | os.PathLike[str],
     settings: ClipFeatureSettings = _DEFAULT,
     progress: Report | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> ClipFeatureReport:
     """Write the features of the clips of annotation files (NLQ, MQ; one or several) below `out`, one file per clip.
 
     `videos` are files, or folders of them, named by the video's id. Where there is none, a file named by the clip's id
     is taken to hold the clip alone. Projected rows are not of unit length, as the released ones. A clip whose file is
     there is skipped, unless its video or its place in it changed. A clip that cannot be encoded is listed and stops
-    nothing.
+    nothing. With `elsewhere` every video is encoded by itself, in another process; files and manifest are written here.
 
     Raises:
         AnnotationError: an annotation file is of no known layout.
@@ -119,7 +130,7 @@ def extract_clip_features(
         jobs, failed, kept = _find_jobs(clips, videos, settings, shelf)
         todo = [job for job in jobs if not _is_done(shelf, job)]
         try:
-            _encode(bundle, todo, settings, shelf, failed, progress)
+            _encode(bundle, todo, settings, shelf, failed, progress, elsewhere)
         finally:  # also when interrupted: what is finished counts
             done = {job.clip.clip_id for job in jobs} | set(kept)
             shelf.write_manifest({clip: why for clip, why in earlier.items() if clip not in done} | failed, "clip_id")
@@ -181,8 +192,9 @@ def encode_whole_video(
     """
     path = os.fspath(video)
     whole = ChallengeClip(path, path, 0.0, math.inf)
-    reading = Reading(path, (path,), partial(_cut, [whole], bundle, replace(settings, per="video")))
-    for result in _encode_pieces(bundle, [reading], settings, progress):
+    reading = Reading(path, (path,), partial(_cut, [whole], bundle.preprocess, replace(settings, per="video")))
+    encode, device = encoder_of(bundle.model, settings.windows), device_of(bundle.model)
+    for result in encode_pieces([reading], encode, bundle.preprocess, settings.windows, device, progress):
         if isinstance(result, EncodedPiece):
             return ClipFeatures(result.rows, result.time)
         raise DecodeError(result.reason, path=path)
@@ -263,12 +275,20 @@ def _encode(
     shelf: Shelf[ClipEntry],
     failed: dict[str, str],
     progress: Report | None,
+    elsewhere: Elsewhere | None,
 ):
     """Encode and put away clip by clip; those that fail are added to `failed`."""
     by_id = {job.clip.clip_id: job for job in jobs}
     for stale in by_id:
         shelf.discard(stale)
-    for result in _encode_pieces(bundle, _readings(bundle, jobs, settings), settings, progress):
+    readings, model, preprocess = _readings(bundle.preprocess, jobs, settings), bundle.model, bundle.preprocess
+    if elsewhere is None:
+        encode, device = encoder_of(model, settings.windows), device_of(model)
+        results = encode_pieces(readings, encode, preprocess, settings.windows, device, progress)
+    else:
+        sizes = {job.file.path: job.file.size for job in jobs}
+        results = encode_elsewhere(readings, sizes, model, preprocess, settings.windows, elsewhere)
+    for result in results:
         if not isinstance(result, EncodedPiece):
             failed[result.piece] = result.reason
             continue
@@ -284,31 +304,23 @@ def _encode(
         shelf.put(entry, job.file, {"features": result.rows}, result.time, len(result.rows))
 
 
-def _encode_pieces(
-    bundle: Bundle, readings: Sequence[Reading], settings: ClipFeatureSettings, progress: Report | None
-) -> Iterator[EncodedPiece | FailedPiece]:
-    encode = bundle.model.project_video if settings.windows.projected else bundle.model.video
-    device = device_of(bundle.model)
-    return encode_pieces(readings, encode, bundle.preprocess, settings.windows, device, progress)
-
-
-def _readings(bundle: Bundle, jobs: Sequence[_Job], settings: ClipFeatureSettings) -> list[Reading]:
+def _readings(preprocess: Preprocess, jobs: Sequence[_Job], settings: ClipFeatureSettings) -> list[Reading]:
     """Return one reading per video file."""
     by_file: dict[str, list[ChallengeClip]] = {}
     for job in jobs:
         by_file.setdefault(job.file.path, []).append(job.inside)
     return [
-        Reading(path, tuple(clip.clip_id for clip in clips), partial(_cut, clips, bundle, settings))
+        Reading(path, tuple(clip.clip_id for clip in clips), partial(_cut, clips, preprocess, settings))
         for path, clips in by_file.items()
     ]
 
 
 def _cut(
-    clips: Sequence[ChallengeClip], bundle: Bundle, settings: ClipFeatureSettings, source: VideoSource
+    clips: Sequence[ChallengeClip], preprocess: Preprocess, settings: ClipFeatureSettings, source: VideoSource
 ) -> Iterator[Cut]:
     if settings.per == "video":
         clips = [replace(clip, end=source.info.duration) for clip in clips]
-    return cut_clips(source, clips, settings.grid, bundle.preprocess, settings.windows)
+    return cut_clips(source, clips, settings.grid, preprocess, settings.windows)
 
 
 def _listed(paths: Paths) -> list[str | os.PathLike[str]]:

@@ -5,6 +5,7 @@ And what several commands print alike: moments, and files that could not be used
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,17 +15,65 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from playhead.apps.clip_features import ClipFeatureSettings, extract_clip_features, extract_text_features
+from playhead.apps.convert import ConvertSettings, convert_checkpoint
+from playhead.apps.encoding_jobs import Elsewhere
+from playhead.apps.features import extract_features
 from playhead.apps.ground import Grounder, ground
 from playhead.apps.heads import Challenge
-from playhead.apps.progress import progress_bar, video_progress
+from playhead.apps.kinetics710 import merge_lists
+from playhead.apps.progress import clock, job_progress, video_progress
+from playhead.apps.reconstruct import Reconstruction, ReconstructSettings, reconstruct
 from playhead.apps.submit import Places, check_submission, submit
-from playhead.apps.transcode import TranscodeProgress, TranscodeSettings, transcode
+from playhead.apps.transcode import TranscodeSettings, transcode
 from playhead.apps.transfer import TransferSettings, transfer
+from playhead.apps.windows import WindowSettings
 from playhead.errors import RecipeError
 from playhead.types import Moment
-from playhead.weights.bundle import load_bundle
+from playhead.weights.bundle import find_kind, load_bundle
+from playhead.weights.hub import fetch, local, parse_name
 
 console = Console()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinetics710:
+    """Write the lists of Kinetics-710 from the official ones of Kinetics-400, -600 and -700."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of the official lists, the oldest set first; `train.csv`, `val.csv` and, if known, `test.csv` each."""
+    out: Path
+    """Folder to write `train.csv` and `val.csv` to."""
+
+    def run(self) -> None:
+        """Write the lists and say what was left out."""
+        merged = merge_lists(self.folders, self.out)
+        console.print(f"{self.out}: {merged.train:,} training and {merged.val:,} validation videos")
+        for reason, count in merged.left_out.items():
+            console.print(f"  left out: {count:,} {reason}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Write the features of videos, window by window, with a manifest of how they were made."""
+
+    bundle: tyro.conf.Positional[Path]
+    """Folder of the bundle."""
+    videos: tyro.conf.Positional[tuple[Path, ...]]
+    """Files or folders."""
+    out: Path
+    """Folder to write."""
+    windows: tyro.conf.OmitArgPrefixes[WindowSettings] = field(default_factory=WindowSettings)
+    """How the windows lie."""
+
+    def run(self, elsewhere: Elsewhere | None = None) -> None:
+        """Write the features and list what failed."""
+        bundle = load_bundle(self.bundle)
+        with video_progress(console) if elsewhere is None else nullcontext() as show:
+            report = extract_features(bundle, self.videos, self.out, self.windows, show, elsewhere)
+        console.print(
+            f"{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed"
+        )
+        list_failures(report.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +91,12 @@ class ClipFeatures:
     settings: tyro.conf.OmitArgPrefixes[ClipFeatureSettings] = field(default_factory=ClipFeatureSettings)
     """Which frames make a row, and how they are encoded."""
 
-    def run(self) -> None:
+    def run(self, elsewhere: Elsewhere | None = None) -> None:
         """Write the features and list what failed."""
-        with video_progress(console) as show:
+        bundle = load_bundle(self.bundle)
+        with video_progress(console) if elsewhere is None else nullcontext() as show:
             report = extract_clip_features(
-                load_bundle(self.bundle), self.annotations, self.videos, self.out, self.settings, show
+                bundle, self.annotations, self.videos, self.out, self.settings, show, elsewhere
             )
         counts = f"{len(report.written)} written, {len(report.skipped)} there already, {len(report.failed)} failed"
         console.print(f"{counts}; {report.num_rows:,} rows")
@@ -85,20 +135,53 @@ class Transcode:
     settings: tyro.conf.OmitArgPrefixes[TranscodeSettings] = field(default_factory=TranscodeSettings)
     """How they are written."""
 
-    def run(self) -> None:
+    def run(self, elsewhere: Elsewhere | None = None) -> None:
         """Rewrite what is new or changed and list what failed."""
-        with progress_bar(console) as bar:
-            task = bar.add_task("videos", total=None)
-
-            def show(now: TranscodeProgress) -> None:
-                left = "" if now.eta_seconds is None else f", {clock(now.eta_seconds)} left"
-                told = f"videos ({100 * now.share:.0f} % of the bytes{left})"
-                bar.update(task, completed=now.videos_done, total=now.num_videos, description=told)
-
-            report = transcode(self.videos, self.out, self.settings, show)
+        with job_progress(console) as show:
+            run = None if elsewhere is None else elsewhere.run
+            report = transcode(self.videos, self.out, self.settings, show, run)
         counts = ("written", "skipped", "failed", "removed")
         console.print(", ".join(f"{len(getattr(report, name))} {name}" for name in counts))
         list_failures(report.failed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Turn published weights into a bundle, or into a tower to start from; nothing of the file is run."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """The file (.pth, .safetensors, .npz, ...), or hub:OWNER/NAME:FILE."""
+    out: tyro.conf.Positional[Path]
+    """Folder to write."""
+    report: Path | None = None
+    """JSON file to write what became of every tensor to."""
+    settings: tyro.conf.OmitArgPrefixes[ConvertSettings] = field(default_factory=ConvertSettings)
+    """How the file is read, and what is changed."""
+
+    def run(self) -> None:
+        """Write it and tell what became of every tensor."""
+        converted = convert_checkpoint(self.checkpoint, self.out, self.settings, self.report)
+        for line in converted.lines():
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Bring a bundle, or one file, from a hub into the local cache, and tell where it lies."""
+
+    name: tyro.conf.Positional[str]
+    """hub:OWNER/NAME[@REVISION] for a bundle, hub:OWNER/NAME[@REVISION]:FILE for a file."""
+    update: bool = False
+    """Ask the hub for what is new, even if the cache has it."""
+
+    def run(self) -> None:
+        """Load what is missing and print its path."""
+        name = parse_name(self.name)
+        place = fetch(name) if self.update else local(self.name)
+        console.print(str(place), highlight=False, soft_wrap=True, markup=False)
+        if name.file is None and find_kind(place) is None:
+            command = f"playhead convert {name}:model.safetensors OUT"
+            console.print(f"This is no bundle of playhead; `{command}` may make one.", markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +256,28 @@ class Submit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reconstruct:
+    """Show what a masked autoencoder makes of the hidden part of videos: one picture of each."""
+
+    bundle: tyro.conf.Positional[Path]
+    """Folder of the bundle of a masked pretraining."""
+    videos: tyro.conf.Positional[tuple[Path, ...]]
+    """Video files, or folders of numbered images."""
+    out: Path = Path("reconstructions")
+    """Folder for the pictures, `<name of the video>.png`."""
+    settings: tyro.conf.OmitArgPrefixes[ReconstructSettings] = field(default_factory=ReconstructSettings)
+    """Which clip, which mask, and how many frames are shown."""
+
+    def run(self) -> None:
+        """Write the pictures and tell the error of each."""
+
+        def tell(path: Path, made: Reconstruction) -> None:
+            console.print(f"{path}: mean squared error {made.error:.3f}", highlight=False, soft_wrap=True)
+
+        reconstruct(self.bundle, self.videos, self.out, self.settings, tell)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transfer:
     """Compare pretrainings by what they are worth for a challenge on the generated world, in the papers' form."""
 
@@ -210,10 +315,3 @@ def list_failures(failed: Sequence[tuple[str, str]]) -> None:
         console.print(
             f"  {path}: {reason}" if str(path) not in reason else f"  {reason}", highlight=False, soft_wrap=True
         )
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as h:mm:ss.t, hours only where there are some."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

@@ -20,7 +20,7 @@ from playhead.apps.asking import Asked, chance_recall, group_by_text
 from playhead.apps.heads import Challenge, Scores, always_same, fast_precision, save_untrained, train_head
 from playhead.apps.index import VideoIndex
 from playhead.apps.prepare import Ego4DFolder, build_pairs
-from playhead.apps.progress import progress_bar, video_progress
+from playhead.apps.progress import index_progress, progress_bar
 from playhead.apps.report import write_report
 from playhead.apps.search import search
 from playhead.apps.windows import WindowSettings
@@ -150,7 +150,7 @@ def index_videos(where: Path, bundle: Bundle, folder: Ego4DFolder, queries: Sequ
     if where.exists() and not _holds(where, bundle):
         shutil.rmtree(where)  # of an earlier model: its vectors mean nothing to this one
     index = VideoIndex.open_or_create(where, bundle, WINDOWS)
-    with video_progress(console) as show:
+    with index_progress(console) as show:
         index.update(files, bundle, WINDOWS, progress=show)
     return index
 

@@ -4,7 +4,7 @@ What gets rows is a piece: a whole video, or one of several stretches that are c
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from playhead.apps.windows import WindowSettings, plan_windows, stream_windows
 from playhead.data.feature_files import TimeBase
 from playhead.errors import DecodeError
+from playhead.models.frozen import Frozen
 from playhead.types import Span
 from playhead.video.decode import open_video
 from playhead.video.source import VideoInfo, VideoSource
@@ -53,11 +54,15 @@ class FailedVideo:
 
 @dataclass(frozen=True, slots=True)
 class PieceWindow:
-    """The frames of one window of a piece, and what they span, in seconds; windows that overlap share frames."""
+    """The frames of one window of a piece, and what they span, in seconds; windows that overlap share frames.
+
+    `share` is how much of its piece lies before the window's end, 0 where that is not known.
+    """
 
     piece: str
     span: Span
     frames: UInt8[Tensor, "T C H W"] | tuple[UInt8[Tensor, "C H W"], ...]
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +107,25 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `wait_seconds` is the part of `seconds` in which the model waited for frames."""
+    """How far a run is. `wait_seconds` is the part of `seconds` in which the model waited for frames.
+
+    `shares` says of each piece that is begun and not done how much of it is encoded.
+    """
 
     videos_done: int
     num_videos: int
     windows: int
     seconds: float
     wait_seconds: float
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 Report = Callable[[Progress], None]
+
+
+def encoder_of(model: Frozen, settings: WindowSettings) -> Encode:
+    """Return what makes the rows that are asked for: of the space shared with text, or the tower's own."""
+    return model.project_video if settings.projected else model.video
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -133,15 +147,22 @@ def encode_videos(
     A video that cannot be decoded is yielded as `FailedVideo` and stops nothing; any other error is raised here,
     whichever thread met it. With one decoder the videos come in their order, and so do the batches.
     """
-    readings = [
-        Reading(path, (path,), partial(_cut_whole, path, preprocess, settings)) for path in dict.fromkeys(videos)
-    ]
+    readings = read_whole(videos, preprocess, settings)
     with closing(encode_pieces(readings, encode, preprocess, settings, device, progress)) as results:
         for result in results:
-            if isinstance(result, EncodedPiece):
-                yield EncodedVideo(result.piece, result.info, result.spans, result.rows)
-            else:
-                yield FailedVideo(result.piece, result.reason)
+            yield as_video(result)
+
+
+def read_whole(videos: Sequence[str], preprocess: Preprocess, settings: WindowSettings) -> list[Reading]:
+    """Return one reading per video that makes one piece of it, named by its path."""
+    return [Reading(path, (path,), partial(_cut_whole, path, preprocess, settings)) for path in dict.fromkeys(videos)]
+
+
+def as_video(result: EncodedPiece | FailedPiece) -> EncodedVideo | FailedVideo:
+    """Return what came of a piece that is all of its video."""
+    if isinstance(result, EncodedPiece):
+        return EncodedVideo(result.piece, result.info, result.spans, result.rows)
+    return FailedVideo(result.piece, result.reason)
 
 
 def encode_pieces(
@@ -180,8 +201,9 @@ def encode_pieces(
 
 def _cut_whole(path: str, preprocess: Preprocess, settings: WindowSettings, source: VideoSource) -> Iterator[Cut]:
     """Make one piece of a video, named by its path."""
+    duration = source.info.duration
     for span, frames in stream_windows(source, preprocess, settings):
-        yield PieceWindow(path, span, frames)
+        yield PieceWindow(path, span, frames, min(1.0, span.end / duration) if duration > 0 else 0.0)
     plan = plan_windows(preprocess, settings)
     yield PieceEnd(path, source.info, TimeBase(plan.fps, plan.num_frames, plan.stride))
 
@@ -266,6 +288,7 @@ class _Run:
     batch: list[PieceWindow] = field(default_factory=list)
     ends: list[PieceEnd] = field(default_factory=list)
     encoded: dict[str, list[tuple[Span, ndarray]]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
     windows: int = 0
     wait_seconds: float = 0.0
     began: float = field(default_factory=time.perf_counter)
@@ -285,6 +308,7 @@ class _Run:
             case FailedPiece():
                 self.batch = [window for window in self.batch if window.piece != arrival.piece]
                 self.encoded.pop(arrival.piece, None)
+                self.shares.pop(arrival.piece, None)
                 yield arrival
             case _NoMore():
                 self._encode_batch()
@@ -292,12 +316,14 @@ class _Run:
 
     def progress(self, done: int, num_videos: int) -> Progress:
         """Say how far the run is."""
-        return Progress(done, num_videos, self.windows, time.perf_counter() - self.began, self.wait_seconds)
+        seconds = time.perf_counter() - self.began
+        return Progress(done, num_videos, self.windows, seconds, self.wait_seconds, dict(self.shares))
 
     def _encode_batch(self):
         rows = _encode(self.batch, self)
         for window, row in zip(self.batch, rows, strict=True):
             self.encoded.setdefault(window.piece, []).append((window.span, row))
+            self.shares[window.piece] = window.share
         self.windows += len(self.batch)
         self.batch = []
 
@@ -308,6 +334,7 @@ class _Run:
         self.ends = [end for end in self.ends if end.piece in open_pieces]
         for end in ready:
             windows = self.encoded.pop(end.piece)
+            self.shares.pop(end.piece, None)
             spans = np.array([(span.start, span.end) for span, _ in windows], dtype=np.float64)
             yield EncodedPiece(end.piece, end.info, end.time, spans, np.stack([row for _, row in windows]))
 

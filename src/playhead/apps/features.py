@@ -9,7 +9,8 @@ Each file also names its source, so that an interrupted run goes on where it sto
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,17 @@ from numpy import ndarray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from playhead.apps.encoding import EncodedVideo, Report, device_of, encode_videos
+from playhead.apps.encoding import (
+    EncodedVideo,
+    FailedVideo,
+    Report,
+    as_video,
+    device_of,
+    encode_videos,
+    encoder_of,
+    read_whole,
+)
+from playhead.apps.encoding_jobs import Elsewhere, encode_elsewhere
 from playhead.apps.library import VideoFile, scan_videos
 from playhead.apps.lock import only_writer
 from playhead.apps.shelf import FeatureEntry, Shelf, read_manifest, require_same_make
@@ -87,12 +98,14 @@ def extract_features(
     out: str | os.PathLike[str],
     settings: WindowSettings = _DEFAULT,
     progress: Report | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> FeatureReport:
     """Write the features of all windows of `videos` (files, or folders of them) below `out`.
 
     Projected rows are those of `project_video`, not of unit length, as EgoVLP's NLQ and MQ features; others are the
     video tower's. A video whose file is there and whose size and time of change are the same is skipped. Files and
-    manifest appear whole or not at all; a video that cannot be decoded is listed and stops nothing.
+    manifest appear whole or not at all; a video that cannot be decoded is listed and stops nothing. With `elsewhere`
+    every video is encoded by itself, in another process; files and manifest are written here.
 
     Raises:
         RecipeError: `out` holds features of another model or other settings.
@@ -108,10 +121,8 @@ def extract_features(
         todo = {file.path: file for file in scan.files if not shelf.holds(file.path, file)}
         plan = plan_windows(bundle.preprocess, settings)
         failed = dict(scan.unreadable)
-        encode = bundle.model.project_video if settings.projected else bundle.model.video
         try:
-            device = device_of(bundle.model)
-            for result in encode_videos(list(todo), encode, bundle.preprocess, settings, device, progress):
+            for result in _encode(bundle, list(todo.values()), settings, progress, elsewhere):
                 if isinstance(result, EncodedVideo):
                     _put(shelf, todo[result.path], result, plan)
                 else:
@@ -122,6 +133,24 @@ def extract_features(
     written = tuple(path for path in todo if path not in failed)
     skipped = tuple(file.path for file in scan.files if file.path not in todo)
     return FeatureReport(written, skipped, tuple(failed.items()))
+
+
+def _encode(
+    bundle: Bundle,
+    files: Sequence[VideoFile],
+    settings: WindowSettings,
+    progress: Report | None,
+    elsewhere: Elsewhere | None,
+) -> Iterator[EncodedVideo | FailedVideo]:
+    model, preprocess, paths = bundle.model, bundle.preprocess, [file.path for file in files]
+    if elsewhere is None:
+        encode, device = encoder_of(model, settings), device_of(model)
+        yield from encode_videos(paths, encode, preprocess, settings, device, progress)
+        return
+    readings, sizes = read_whole(paths, preprocess, settings), {file.path: file.size for file in files}
+    with closing(encode_elsewhere(readings, sizes, model, preprocess, settings, elsewhere)) as results:
+        for result in results:
+            yield as_video(result)
 
 
 def describe_features(bundle: Bundle, settings: WindowSettings) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def ground(
     model, task = open_task(grounder.head)
     if not isinstance(task, LanguageQuery):
         raise RecipeError(f"a bundle of LanguageQuery is needed, this is of {type(task).__name__}.", path=grounder.head)
-    found = encode_whole_video(grounder.tower, video, _settings(task, grounder), progress)
+    found = encode_whole_video(grounder.tower, video, feature_settings(task, grounder), progress)
     wording = load_task_bundle(grounder.head).provenance.get("wording", "question")
     text = as_narration(question) if wording == "narration" else released_sentence(question)
     (words,) = encode_words(grounder.tower, [text])
@@ -63,8 +63,12 @@ def ground(
     return [Moment(os.fspath(video), span, score) for span, score in spans[:top]]
 
 
-def _settings(task: LanguageQuery, grounder: Grounder) -> ClipFeatureSettings:
-    """Return the grid on which the head learnt."""
+def feature_settings(task: LanguageQuery, grounder: Grounder) -> ClipFeatureSettings:
+    """Return the grid on which the head learnt.
+
+    Raises:
+        RecipeError: it reads features that this tower does not make.
+    """
     time, num_frames = task.features.time, grounder.tower.preprocess.num_frames
     if len(task.features.folders) > 1 or time.frames != num_frames or time.stride != int(time.stride):
         raise RecipeError(

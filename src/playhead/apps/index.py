@@ -6,27 +6,33 @@
 An update may be killed at any point and started again: finished videos stay, half-finished ones are encoded anew.
 """
 
+import functools
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock
 
-import torch
-from jaxtyping import Float
-from numpy import ndarray
-
+from playhead.apps import neighbours
+from playhead.apps.calibration import Calibration, calibrate
 from playhead.apps.changes import Changes, find_changes
-from playhead.apps.encoding import EncodedVideo, FailedVideo, Report, device_of, encode_videos
-from playhead.apps.library import VideoFile, content_id, scan_videos
-from playhead.apps.lock import only_writer
-from playhead.apps.matrix import WindowMatrix, load_matrix
+from playhead.apps.encoding import EncodedVideo, FailedVideo, Progress, device_of, encode_videos
+from playhead.apps.library import Scan, VideoFile, content_id, measure, scan_videos
+from playhead.apps.lock import holder, only_writer
+from playhead.apps.matrix import Windows, load_windows
+from playhead.apps.model import Model
+from playhead.apps.place import Place, find_place
 from playhead.apps.store import IndexSettings, IndexStore, VideoRow
-from playhead.apps.windows import WindowPlan, WindowSettings, plan_windows
+from playhead.apps.windows import WindowSettings, plan_windows
 from playhead.errors import SearchError
 from playhead.weights.bundle import Bundle
 
 _DEFAULT = WindowSettings()
 _COMPACT_EVERY = 500  # videos between two looks at whether the tables have many small files
+_REST = 20.0  # a large index that changes is read again only after so many times the seconds that this takes
+_NUMBERED = "If its files are videos of their own and no chunks of one, give them names that are no numbers."
+GROWING = "is still being written; it comes into the index at the next update, once it is whole."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +47,71 @@ class UpdateReport:
     failed: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far an update is. `share` (0 to 1) goes by the bytes of the files that are to be encoded.
+
+    `eta_seconds` is None until something can be told; `wait_share` is the part of the time in which the model waited
+    for frames; `current` is the file being read.
+    """
+
+    videos_done: int
+    num_videos: int
+    windows: int
+    share: float
+    seconds: float
+    eta_seconds: float | None
+    wait_share: float
+    current: str
+
+
+IndexReport = Callable[[IndexProgress], None]
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """Windows in memory, of which version of the tables they are, and when and how quickly they were read."""
+
+    windows: Windows
+    version: tuple[int, int]
+    read_at: float
+    took: float
+    calibration: Calibration | None = None
+
+
 @dataclass(slots=True)
 class VideoIndex:
-    """An index folder, opened. Reading needs no lock and sees each commit of a running update."""
+    """An index, opened. Reading needs no lock, may happen in many threads, and sees each commit of a running update."""
 
-    path: Path
+    place: Place
     _store: IndexStore
-    _matrix: WindowMatrix | None = field(default=None, repr=False)
-    _matrix_version: tuple[int, int] = (-1, -1)
+    _loaded: _Loaded | None = field(default=None, repr=False)
+    _turn: RLock = field(default_factory=RLock, repr=False)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], bundle: Bundle, settings: WindowSettings = _DEFAULT) -> "VideoIndex":
+    def create(
+        cls, path: str | os.PathLike[str], bundle: Bundle, settings: WindowSettings = _DEFAULT, *, made_with: str = ""
+    ) -> "VideoIndex":
         """Make an empty index for the vectors of `bundle`; of `settings`, `fps` and `stride` are its for good.
 
+        `path` is a folder or an address (`place.find_place`); `made_with` is remembered as where the bundle lies.
+
         Raises:
-            SearchError: there is an index already, or another process is making one.
+            SearchError: there is an index already, it cannot be written, or another process is making one.
         """
-        folder = Path(path).expanduser().resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        place = find_place(path)
+        place.make()
         plan = plan_windows(bundle.preprocess, settings)
-        width = encode_texts(bundle, ["width"]).shape[1]
-        with only_writer(folder / "lock"):
-            return cls(folder, IndexStore.create(folder, _index_settings(bundle, plan, width)))
+        described = IndexSettings(
+            model=bundle.identity,
+            width=bundle.model.config.shared_dim,
+            num_frames=plan.num_frames,
+            fps=plan.fps,
+            stride=plan.stride,
+            made_with=made_with,
+        )
+        with only_writer(place.lock):
+            return cls(place, IndexStore.create(place, described))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], bundle: Bundle | None = None) -> "VideoIndex":
@@ -71,24 +120,29 @@ class VideoIndex:
         Raises:
             SearchError: there is no index, it has another format, or it is of another model.
         """
-        folder = Path(path).expanduser().resolve()
-        index = cls(folder, IndexStore.open(folder))
+        place = find_place(path)
+        index = cls(place, IndexStore.open(place))
         if bundle is not None:
             index.require(bundle)
         return index
 
     @classmethod
     def open_or_create(
-        cls, path: str | os.PathLike[str], bundle: Bundle, settings: WindowSettings = _DEFAULT
+        cls, path: str | os.PathLike[str], bundle: Bundle, settings: WindowSettings = _DEFAULT, *, made_with: str = ""
     ) -> "VideoIndex":
         """Open the index, or make an empty one where there is none.
 
         Raises:
             SearchError: the index there has another format, or is of another model.
         """
-        if IndexStore.exists(Path(path).expanduser().resolve()):
+        if IndexStore.exists(find_place(path)):
             return cls.open(path, bundle)
-        return cls.create(path, bundle, settings)
+        return cls.create(path, bundle, settings, made_with=made_with)
+
+    @property
+    def path(self) -> Path | str:
+        """Its folder, or its address where it has none here."""
+        return self.place.path
 
     @property
     def settings(self) -> IndexSettings:
@@ -116,44 +170,104 @@ class VideoIndex:
                 path=self.path,
             )
 
+    def folders(self) -> tuple[str, ...]:
+        """Return the folders that updates have covered, and that an update without any takes."""
+        return self._store.folders()
+
+    def forget(self, folder: str | os.PathLike[str]) -> UpdateReport:
+        """Take a folder out of the index, with what lies under it and under no other folder; the files stay.
+
+        Raises:
+            SearchError: the index does not follow this folder, or another process updates the index.
+        """
+        folder = str(Path(folder).expanduser().resolve())
+        with only_writer(self.place.lock):
+            if folder not in self.folders():
+                raise SearchError("the index does not follow this folder.", path=folder)
+            others = [Path(other) for other in self.folders() if other != folder]
+            gone = [
+                row.path
+                for row in self.videos()
+                if Path(row.path).is_relative_to(folder) and not any(Path(row.path).is_relative_to(o) for o in others)
+            ]
+            self._store.delete_folders([folder])
+            self._store.delete_videos(gone)
+            self._store.repair()
+        self._loaded = None
+        return _report(Changes(deleted=gone))
+
     def update(
         self,
         roots: Iterable[str | os.PathLike[str]],
         bundle: Bundle,
         settings: WindowSettings = _DEFAULT,
         *,
-        progress: Report | None = None,
+        progress: IndexReport | None = None,
         retry_failed: bool = False,
         all_files: bool = False,
+        settle: float = 0.0,
     ) -> UpdateReport:
         """Bring the index in step with the files under `roots`; rows of other roots stay as they are.
 
         New and changed videos are encoded; moved ones keep their windows; those of deleted files go. A video that
-        cannot be decoded is recorded with the reason and not tried again until it changes, or with `retry_failed`.
+        cannot be decoded is recorded with the reason and not tried again until it changes, or with `retry_failed`. A
+        file that changes while it is read, or that did within the last `settle` seconds, is left for the next update.
 
         Raises:
-            SearchError: another model or other windows than the index has, a root that does not exist, or another
-                process that updates the index.
+            SearchError: another model or other windows than the index has, a root that does not exist, another
+                process that updates the index, or a disk that cannot be written.
         """
         self.require(bundle)
         settings = self._own_windows(bundle, settings)
-        with only_writer(self.path / "lock"):
+        with only_writer(self.place.lock):
             self._store.repair()
             scan = scan_videos(roots, all_files=all_files)
+            _leave_growing(scan, settle)
+            self._store.put_folders(scan.roots)
             changes = find_changes(scan, self._store.videos(), content_id, retry_failed=retry_failed)
             self._store.put_videos(changes.put)
             self._store.delete_videos(changes.remove)
             self._encode(changes, bundle, settings, progress)
             self._store.repair()
             self._store.compact()
+            self._store.keep_neighbours()
+        self._loaded = None
         return _report(changes)
 
-    def windows(self) -> WindowMatrix:
-        """Return all windows in memory; read anew only after a commit."""
-        version = self._store.version
-        if self._matrix is None or version != self._matrix_version:
-            self._matrix, self._matrix_version = load_matrix(self._store), version
-        return self._matrix
+    def windows(self) -> Windows:
+        """Return the windows for searching; read anew after a commit, a large index not more often than it can be."""
+        return self._current().windows
+
+    def searchable(self, model: Model) -> tuple[Windows, Calibration]:
+        """Return the windows, and their background for queries of the index's model, measured when first asked for."""
+        loaded = self._current()
+        with self._turn:
+            if loaded.calibration is None:
+                loaded.calibration = calibrate(loaded.windows, functools.partial(_encode_worded, model))
+            return loaded.windows, loaded.calibration
+
+    def writer(self) -> str | None:
+        """Return the process id of whoever updates the index now."""
+        return holder(self.place.lock)
+
+    def store(self) -> IndexStore:
+        """Return the tables, for who looks after them."""
+        return self._store
+
+    def _current(self) -> _Loaded:
+        with self._turn:
+            version, loaded = self._store.version, self._loaded
+            if loaded is not None:
+                is_resting = time.monotonic() - loaded.read_at < _REST * loaded.took and not loaded.windows.is_exact
+                if version == loaded.version or is_resting:
+                    return loaded
+            began = time.monotonic()
+            windows = load_windows(self._store, neighbours.EXACT_UP_TO)
+            fresh = _Loaded(windows, version, time.monotonic(), time.monotonic() - began)
+            if loaded is not None and _is_alike(loaded.windows, windows):
+                fresh.calibration = loaded.calibration
+            self._loaded = fresh
+            return fresh
 
     def _own_windows(self, bundle: Bundle, settings: WindowSettings) -> WindowSettings:
         """Return `settings` with the windows of this index; refuse others, and rows outside the shared space."""
@@ -169,15 +283,24 @@ class VideoIndex:
             )
         return asked
 
-    def _encode(self, changes: Changes, bundle: Bundle, settings: WindowSettings, progress: Report | None):
+    def _encode(self, changes: Changes, bundle: Bundle, settings: WindowSettings, progress: IndexReport | None):
         """Encode and commit video by video: first all its windows, then its row."""
         contents = {files[0].path: video_id for video_id, files in changes.encode.items()}
+        tell = None if progress is None else _Teller({f[0].path: f[0].size for f in changes.encode.values()}, progress)
         results = encode_videos(
-            list(contents), bundle.model.encode_video, bundle.preprocess, settings, device_of(bundle.model), progress
+            list(contents), bundle.model.encode_video, bundle.preprocess, settings, device_of(bundle.model), tell
         )
         for count, result in enumerate(results, start=1):
             video_id = contents[result.path]
             files = changes.encode[video_id]
+            if tell is not None:
+                tell.done.add(result.path)
+            if _has_changed(files[0]):
+                # No row: whatever the file is next time, it is looked at anew.
+                changes.failed += [(file.path, GROWING) for file in files]
+                continue
+            if isinstance(result, FailedVideo) and os.path.isdir(result.path):
+                result = FailedVideo(result.path, f"{result.reason} {_NUMBERED}")
             if isinstance(result, EncodedVideo):
                 self._store.add_windows(video_id, result.spans, result.rows)
                 for file in files:
@@ -190,18 +313,52 @@ class VideoIndex:
                 self._store.compact()
 
 
-@torch.inference_mode()
-def encode_texts(bundle: Bundle, texts: list[str]) -> Float[ndarray, "B E"]:
-    """Return one unit row per text; a text longer than the model can read is cut at its end."""
-    longest = bundle.model.config.text.max_positions
-    tokens = bundle.tokenizer(texts, max_length=longest)
-    return bundle.model.encode_text(tokens.to(device_of(bundle.model))).float().cpu().numpy()
+@dataclass(slots=True)
+class _Teller:
+    """Turns what the encoding tells into what an update tells: `sizes` in bytes of all files, `done` those finished."""
+
+    sizes: Mapping[str, int]
+    tell: IndexReport
+    done: set[str] = field(default_factory=set)
+
+    def __call__(self, now: Progress):
+        whole = sum(self.sizes.values())
+        bytes_done = sum(self.sizes[path] for path in self.done)
+        bytes_done += sum(share * self.sizes[path] for path, share in now.shares.items() if path not in self.done)
+        share = min(1.0, bytes_done / whole) if whole else 1.0
+        left = now.seconds * (1 - share) / share if share > 0 and now.windows else None
+        current = next((path for path in now.shares if path not in self.done), "")
+        waited = now.wait_seconds / now.seconds if now.seconds > 0 else 0.0
+        self.tell(
+            IndexProgress(now.videos_done, now.num_videos, now.windows, share, now.seconds, left, waited, current)
+        )
 
 
-def _index_settings(bundle: Bundle, plan: WindowPlan, width: int) -> IndexSettings:
-    return IndexSettings(
-        model=bundle.identity, width=width, num_frames=plan.num_frames, fps=plan.fps, stride=plan.stride
-    )
+def _encode_worded(model: Model, texts: list[str]):
+    return model.encode_text([model.wording(text) for text in texts])
+
+
+def _is_alike(old: Windows, new: Windows) -> bool:
+    """Say whether a large index has changed so little that its background need not be measured anew."""
+    if old.is_exact or new.is_exact:
+        return False
+    return abs(len(new.times) - len(old.times)) <= 0.05 * len(old.times)
+
+
+def _leave_growing(scan: Scan, settle: float):
+    """Count files that changed within the last `settle` seconds among those that cannot be read, so their rows stay."""
+    now = time.time()
+    growing = {file.path for file in scan.files if abs(now - file.mtime_ns / 1e9) < settle}
+    scan.files = [file for file in scan.files if file.path not in growing]
+    scan.unreadable += [(path, GROWING) for path in sorted(growing)]
+
+
+def _has_changed(file: VideoFile) -> bool:
+    """Say whether a file is another than when it was found, or gone."""
+    try:
+        return measure(file.path) != (file.size, file.mtime_ns)
+    except OSError:
+        return True
 
 
 def _report(changes: Changes) -> UpdateReport:

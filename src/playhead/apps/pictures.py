@@ -15,6 +15,7 @@ from torch import Tensor
 from playhead.types import Span
 from playhead.video.decode import open_video
 from playhead.video.sampling import uniform_times
+from playhead.video.source import VideoInfo
 
 
 def jpeg(frame: UInt8[Tensor, "C H W"]) -> bytes:
@@ -29,15 +30,39 @@ def jpeg(frame: UInt8[Tensor, "C H W"]) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
 
 
-def filmstrip(path: str, span: Span, num_frames: int = 3, height: int = 96) -> str:
-    """Return frames of a moment, side by side, as a data address for an <img>."""
+def thumbnail_of(path: str, time: float, height: int = 180) -> bytes:
+    """Return the frame on screen at a time (the last, after the end) as a JPEG file of so many rows.
+
+    Raises:
+        DecodeError: the video cannot be decoded.
+    """
+    with open_video(path) as source:
+        size = (height, _width(height, source.info))
+        clip = source.frames_at([max(0.0, time)], size=size, on_short="repeat_last")
+    return jpeg(clip.frames[0])
+
+
+def strip_of(path: str, span: Span, num_frames: int = 5, height: int = 96) -> bytes:
+    """Return frames of a moment, side by side, as a JPEG file.
+
+    Raises:
+        DecodeError: the video cannot be decoded.
+    """
     with open_video(path) as source:
         end = min(span.end, source.info.duration)
         inside = Span(min(span.start, end - 0.01), end) if end > 0.01 else Span(0.0, 0.01)
-        width = max(2, round(height * source.info.width / source.info.height / 2) * 2)
-        clip = source.frames_at(uniform_times(inside, num_frames), size=(height, width), on_short="repeat_last")
-    strip = torch.cat(list(clip.frames), dim=2)  # (C, H, T * W)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg(strip)).decode()
+        size = (height, _width(height, source.info))
+        clip = source.frames_at(uniform_times(inside, num_frames), size=size, on_short="repeat_last")
+    return jpeg(torch.cat(list(clip.frames), dim=2))  # (C, H, T * W)
+
+
+def filmstrip(path: str, span: Span, num_frames: int = 3, height: int = 96) -> str:
+    """Return frames of a moment, side by side, as a data address for an <img>."""
+    return "data:image/jpeg;base64," + base64.b64encode(strip_of(path, span, num_frames, height)).decode()
+
+
+def _width(height: int, info: VideoInfo) -> int:
+    return max(2, round(height * info.width / info.height / 2) * 2)
 
 
 @dataclass(frozen=True)

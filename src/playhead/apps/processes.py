@@ -99,6 +99,16 @@ def run_in_processes(
             _end(worker)
 
 
+def attempt(
+    work: Callable[[JobKind, Callable[[float], None]], ResultKind], job: JobKind, beat: Callable[[float], None]
+) -> Done[JobKind, ResultKind] | Failed[JobKind]:
+    """Do a job here; what it raises comes back as a `Failed` that can be sent to another process."""
+    try:
+        return Done(job, work(job, beat))
+    except Exception as error:
+        return Failed(job, _words(error), _portable(error))
+
+
 def run_here(
     work: Callable[[JobKind, Callable[[float], None]], ResultKind],
     jobs: Sequence[JobKind],
@@ -129,12 +139,7 @@ def _serve(work: Callable[..., Any], pipe: Connection):
     try:
         pipe.send(("ready", None))
         while True:
-            job = pipe.recv()
-            try:
-                answer = ("done", work(job, _Beat(pipe)))
-            except Exception as error:
-                answer = ("failed", (_words(error), _portable(error)))
-            pipe.send(answer)
+            pipe.send(("over", attempt(work, pipe.recv(), _Beat(pipe))))
     except (_AloneError, EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -171,10 +176,8 @@ def _listen(worker: _Worker[JobKind], progress: Callable[[JobKind, float], None]
         return Failed(worker.job, f"the process that worked at it died ({_exit_of(worker)}).")
     worker.seen, worker.ready = time.monotonic(), True
     match kind:
-        case "done":
-            return Done(worker.job, value)
-        case "failed":
-            return Failed(worker.job, *value)
+        case "over":
+            return value
         case "share":
             progress(worker.job, value)
     return None

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -13,12 +12,13 @@ from playhead.apps.encoding import reason_of
 from playhead.apps.library import Scan, VideoFile, scan_videos
 from playhead.apps.lock import only_writer
 from playhead.apps.processes import Done, Failed, run_in_processes
+from playhead.apps.tally import JobProgress, Tally
 from playhead.apps.transcode_records import WORKSHOP, PreparedVideo, Records
 from playhead.apps.transcode_video import Beat, Job, Made, TranscodeSettings, transcode_video
 from playhead.errors import DecodeError, PlayheadError, RecipeError
 from playhead.tasks.clips import SUFFIXES
 
-__all__ = ["TranscodeProgress", "TranscodeReport", "TranscodeSettings", "transcode"]
+__all__ = ["TranscodeReport", "TranscodeSettings", "transcode"]
 
 _DEFAULT = TranscodeSettings()
 
@@ -39,25 +39,6 @@ class TranscodeReport:
     removed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TranscodeProgress:
-    """How far a run is: the `share` of the bytes to be read, from 0 to 1, and the `seconds` that it took.
-
-    `failed` counts among `videos_done`; it leaves out what failed before the first job.
-    """
-
-    videos_done: int
-    num_videos: int
-    failed: int
-    share: float
-    seconds: float
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Seconds still needed, if bytes are read as fast as so far; None before there is anything to go by."""
-        return self.seconds / self.share * (1 - self.share) if self.share > 0 else None
-
-
 Run = Callable[
     [Callable[[Job, Beat], Made], Sequence[Job], Callable[[Job, float], None]],
     Generator[Done[Job, Made] | Failed[Job], None, None],
@@ -69,7 +50,7 @@ def transcode(
     videos: Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     settings: TranscodeSettings = _DEFAULT,
-    progress: Callable[[TranscodeProgress], None] | None = None,
+    progress: Callable[[JobProgress], None] | None = None,
     run: Run | None = None,
 ) -> TranscodeReport:
     """Rewrite `videos` (files, or folders of them) below `out`, each at the place it has below its root.
@@ -96,13 +77,14 @@ def transcode(
     with only_writer(folder / WORKSHOP / "lock"):
         records = Records(folder, settings.describe())
         plan = _make_plan(scan, records, settings)
-        tracker = _Tracker(plan, progress)
+        tally = Tally({job.source: plan.files[job.source].size for job in plan.jobs}, progress)
         run = run or partial(run_in_processes, workers=settings.num_workers, stall_seconds=settings.stall_seconds)
         try:
-            with closing(run(transcode_video, plan.jobs, tracker.hear)) as outcomes:
+            hear = partial(_hear, tally)
+            with closing(run(transcode_video, plan.jobs, hear)) as outcomes:
                 for outcome in outcomes:
                     _settle(outcome, plan, records)
-                    tracker.count(outcome.job)
+                    tally.count(outcome.job.source, failed=outcome.job.source in plan.failed)
         finally:  # also when interrupted: what is finished counts
             earlier = {path: reason for path, reason in records.failed.items() if path not in plan.seen}
             records.write(earlier | plan.failed, plan.removed)
@@ -114,9 +96,13 @@ def transcode(
     )
 
 
+def _hear(tally: Tally, job: Job, share: float):
+    tally.hear(job.source, share)
+
+
 def _scan_outside(videos: Iterable[str | os.PathLike[str]], folder: Path) -> Scan:
     """Find the videos, leaving out those that lie in the folder to be written."""
-    scan = scan_videos(videos)
+    scan = scan_videos(videos, join_chunks=False)
     for root in scan.roots:
         if Path(root).is_relative_to(folder):
             raise RecipeError("the videos themselves lie here; choose another folder to write to.", path=folder)
@@ -230,39 +216,3 @@ def _publish(job: Job, made: Made, plan: _Plan, records: Records):
     )
     records.put(video, Path(made.path))
     plan.written.append(job.source)
-
-
-class _Tracker:
-    """Adds up how far the jobs are, weighted by the bytes of their sources."""
-
-    def __init__(self, plan: _Plan, progress: Callable[[TranscodeProgress], None] | None):
-        self._plan, self._progress = plan, progress
-        self._total = max(1, sum(file.size for file in plan.files.values()))
-        self._shares: dict[str, float] = {}
-        self._done = 0
-        self._failed_before = len(plan.failed)
-        self._began = time.monotonic()
-
-    def hear(self, job: Job, share: float):
-        """Take in how far one job is."""
-        self._shares[job.source] = share
-        self._tell()
-
-    def count(self, job: Job):
-        """Take in that a job is over."""
-        self._done += 1
-        self.hear(job, 1.0)
-
-    def _tell(self):
-        if self._progress is None:
-            return
-        read = sum(self._plan.files[source].size * share for source, share in self._shares.items())
-        self._progress(
-            TranscodeProgress(
-                videos_done=self._done,
-                num_videos=len(self._plan.jobs),
-                failed=len(self._plan.failed) - self._failed_before,
-                share=min(1.0, read / self._total),
-                seconds=time.monotonic() - self._began,
-            )
-        )

@@ -173,8 +173,8 @@ def test_no_index_an_index_already_there_and_another_format_are_said(tmp_path, b
         VideoIndex.open(tmp_path / "nowhere")
     with pytest.raises(SearchError, match="already"):
         VideoIndex.create(index.path, bundle)
-    monkeypatch.setattr("playhead.apps.store.FORMAT_VERSION", 2)
-    with pytest.raises(SearchError, match="format 1, this version reads 2"):
+    monkeypatch.setattr("playhead.apps.store.FORMAT_VERSION", 3)
+    with pytest.raises(SearchError, match=r"format 2, this version reads 3.*index again"):
         VideoIndex.open(index.path)
 
 
@@ -295,6 +295,151 @@ def done_rows(where):
         return sum(row.status == "done" for row in VideoIndex.open(where).videos())
     except SearchError:
         return 0
+
+
+DYING = """
+import os, signal, sys
+from playhead.apps.index import VideoIndex
+from playhead.apps.store import IndexStore
+from playhead.apps.neighbours import Table
+from playhead.weights.bundle import load_bundle
+where, method, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
+owner = IndexStore if hasattr(IndexStore, method) else Table
+original = getattr(owner, method)
+calls = 0
+def dying(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+setattr(owner, method, dying)
+import playhead.apps.store
+playhead.apps.store._MANY_FRAGMENTS = 1
+bundle = load_bundle(sys.argv[4])
+VideoIndex.open_or_create(where, bundle).update([sys.argv[5]], bundle)
+"""
+
+
+@pytest.mark.parametrize(("method", "call"), [("add_windows", 2), ("put_videos", 3), ("compact", 1)])
+def test_an_update_killed_before_any_write_leaves_what_the_next_one_completes(
+    tmp_path, bundle_path, bundle, videos, method, call
+):
+    where = tmp_path / "killed"
+    arguments = [str(where), method, str(call), str(bundle_path), str(videos)]
+    done = subprocess.run([sys.executable, "-c", DYING, *arguments], check=False)
+    assert done.returncode == -signal.SIGKILL
+    index = VideoIndex.open(where, bundle)
+    index.update([videos], bundle)
+    assert stored(index) == {"a.mp4": 4, "b.mp4": 3, "c.mp4": 3}
+    assert index._store.count_windows() == 10
+
+
+def test_a_disk_that_takes_no_more_is_said_in_one_line_and_what_is_finished_stays(
+    tmp_path, bundle_path, bundle, videos
+):
+    where = tmp_path / "full"
+    VideoIndex.create(where, bundle).update([videos / "sub"], bundle)
+    # No file may grow beyond some bytes from here on: what a full disk does to every write.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))"
+    program = UPDATE.replace("VideoIndex.open_or_create", f"{limit}; VideoIndex.open_or_create")
+    arguments = [str(bundle_path), str(where), str(videos)]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    told = done.stderr.strip().splitlines()[-1]
+    assert "cannot be written" in told and "what is finished is kept" in told
+    index = VideoIndex.open(where, bundle)
+    assert stored(index) == {"c.mp4": 3}
+    index.update([videos], bundle)
+    assert stored(index) == {"a.mp4": 4, "b.mp4": 3, "c.mp4": 3}
+
+
+def test_a_full_disk_is_called_so(index, bundle, videos, monkeypatch):
+    def refuse(*arguments, **options):
+        raise RuntimeError("lance error: IO: No space left on device (os error 28), /home/build/x.rs:1\nbacktrace")
+
+    monkeypatch.setattr(type(index._store._windows), "add", refuse)
+    with pytest.raises(SearchError, match="The disk is full: make room, then run this again") as caught:
+        index.update([videos], bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_grows_while_it_is_read_waits_for_the_next_update(index, bundle, videos, monkeypatch):
+    original = index_module.encode_videos
+
+    def growing(paths, *arguments):
+        for result in original(paths, *arguments):
+            if result.path.endswith("b.mp4"):
+                with open(result.path, "ab") as file:
+                    file.write(b"more")
+            yield result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module, "encode_videos", growing)
+        report = index.update([videos], bundle)
+    assert [(os.path.basename(path), "still being written" in reason) for path, reason in report.failed] == [
+        ("b.mp4", True)
+    ]
+    assert stored(index) == {"a.mp4": 4, "c.mp4": 3}
+    assert names(index.update([videos], bundle).added) == ["b.mp4"]
+
+
+def test_a_file_written_a_moment_ago_is_left_alone_if_asked_and_keeps_its_row(index, bundle, videos, make_video):
+    index.update([videos], bundle)
+    make_video(videos / "b.mp4", [("red", 1)])
+    for name in ("a.mp4", "sub/c.mp4"):
+        os.utime(videos / name, (1, 1))
+    report = index.update([videos], bundle, settle=60.0)
+    assert names(path for path, _ in report.failed) == ["b.mp4"]
+    assert (report.deleted, stored(index)) == ((), {"a.mp4": 4, "b.mp4": 3, "c.mp4": 3})
+
+
+def test_progress_goes_by_bytes_and_tells_what_is_left(index, bundle, videos):
+    seen = []
+    index.update([videos], bundle, WindowSettings(batch_size=1), progress=seen.append)
+    shares = [now.share for now in seen]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert any(0 < share < 1 for share in shares)
+    assert seen[-1].eta_seconds == 0
+    assert any(now.current.endswith("a.mp4") for now in seen)
+
+
+def test_a_folder_of_chunks_is_one_video_that_is_known_again_when_moved(index, bundle, videos, make_video, monkeypatch):
+    for number, colour in enumerate(["red", "green"]):
+        make_video(videos / "film" / f"{number}.mp4", [(colour, 2)])
+    report = index.update([videos], bundle)
+    assert names(report.added) == ["a.mp4", "b.mp4", "film", "c.mp4"]
+    assert stored(index)["film"] == 4
+    encoded = count_encoded(monkeypatch)
+    (videos / "film").rename(videos / "movie")
+    assert names(index.update([videos], bundle).moved) == ["movie"]
+    assert encoded == []
+
+
+def test_a_file_address_is_passed_to_the_database(tmp_path, bundle, videos):
+    where = (tmp_path / "by address").as_uri()
+    index = VideoIndex.create(where, bundle)
+    index.update([videos], bundle)
+    assert len(VideoIndex.open(where, bundle).windows().spans) == 10
+    assert len(VideoIndex.open(tmp_path / "by address").windows().spans) == 10
+
+
+def test_an_address_without_a_folder_locks_in_the_own_folder(tmp_path, monkeypatch, bundle):
+    monkeypatch.setenv("PLAYHEAD_HOME", str(tmp_path / "home"))
+    index = VideoIndex.create("memory://videos", bundle)
+    assert (index.path, index.place.folder) == ("memory://videos", None)
+    assert [path.parent.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == ["locks"]
+
+
+def test_a_folder_is_forgotten_with_its_videos_and_the_files_stay(index, bundle, videos):
+    index.update([videos / "sub"], bundle)
+    index.update([videos], bundle)
+    assert index.folders() == (str(videos), str(videos / "sub"))
+    index.forget(videos)
+    assert stored(index) == {"c.mp4": 3}
+    assert (videos / "a.mp4").exists()
+    with pytest.raises(SearchError, match="does not follow"):
+        index.forget(videos)
 
 
 def test_an_update_killed_with_sigkill_resumes_without_duplicates_or_holes(tmp_path, bundle_path, bundle, make_video):

@@ -19,6 +19,31 @@ def test_videos_are_found_in_all_folders_in_order_of_path_by_their_extension(tmp
     assert [file.path for file in scan_videos([tmp_path]).files] == sorted(wanted)
 
 
+def test_a_folder_of_chunks_is_one_video_named_by_the_folder(tmp_path):
+    sizes = {"0.mp4": b"12", "1.mp4": b"345", "chunks.json": b"{}"}
+    for name, content in sizes.items():
+        touch(tmp_path / "film" / name, content)
+    scan = scan_videos([tmp_path])
+    assert [(file.path, file.size) for file in scan.files] == [(str(tmp_path / "film"), 7)]
+    assert [file.path for file in scan_videos([tmp_path / "film"]).files] == [str(tmp_path / "film")]
+    apart = scan_videos([tmp_path], join_chunks=False)
+    assert [os.path.basename(file.path) for file in apart.files] == ["0.mp4", "1.mp4"]
+
+
+def test_numbered_files_among_other_videos_are_videos_of_their_own(tmp_path):
+    for name in ("0.mp4", "1.mp4", "holiday.mp4"):
+        touch(tmp_path / name)
+    assert [os.path.basename(file.path) for file in scan_videos([tmp_path]).files] == ["0.mp4", "1.mp4", "holiday.mp4"]
+
+
+def test_the_id_of_chunks_follows_their_content_and_order_and_not_the_folder(tmp_path):
+    for folder, contents in {"a": "xy", "b": "xy", "c": "yx"}.items():
+        for number, content in enumerate(contents):
+            touch(tmp_path / folder / f"{number}.mp4", content.encode())
+    first, same, swapped = (content_id(str(tmp_path / name)) for name in "abc")
+    assert first == same != swapped
+
+
 def test_all_files_and_files_named_as_roots_need_no_extension(tmp_path):
     odd = touch(tmp_path / "odd.bin", b"12345")
     assert [file.path for file in scan_videos([tmp_path], all_files=True).files] == [odd]

@@ -1,0 +1,1 @@
+"""`playhead serve`: pages and a JSON API over one index, for a browser on this machine."""
