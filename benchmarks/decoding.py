@@ -5,7 +5,7 @@ once, decodes to the last frame wanted and scales those wanted. Dense reading: `
 Without a file, a 60 s video (340x256, H.264, groups of 250 frames) is written first. Each number is the median of
 the repeats, with the least and the greatest in brackets.
 
-    python benchmarks/decoding.py [--video FILE] [--clips 30] [--repeats 3]
+    python -m benchmarks.decoding [--video FILE] [--clips 30] [--repeats 3]
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from benchmarks.measure import machine, report
 from playhead.video.decode import Decoder
 
 NUM_FRAMES = 4
@@ -71,20 +72,25 @@ def read_dense(path: Path, fps: float | None) -> None:
             pass
 
 
-def measure(work: Callable[[], object], repeats: int) -> list[float]:
-    """Return process seconds of each repeat."""
-    seconds = []
+def measure_in_turn(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Return process seconds of each, repeat by repeat."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            seconds[name].append(time.process_time() - start)
     return seconds
 
 
-def describe(name: str, seconds: list[float], per: int, baseline: list[float]) -> str:
-    middle, low, high = (1000 * value / per for value in (statistics.median(seconds), min(seconds), max(seconds)))
-    ratio = statistics.median(seconds) / statistics.median(baseline)
-    return f"{name:<44} {middle:8.2f} ms [{low:.2f}, {high:.2f}]   {ratio:5.2f} x"
+def show(seconds: dict[str, list[float]], per: int) -> None:
+    for name, found in seconds.items():
+        middle, low, high = (1000 * value / per for value in (statistics.median(found), min(found), max(found)))
+        print(f"{name:<44} {middle:8.2f} ms [{low:.2f}, {high:.2f}]")
+
+
+def ratios(above: list[float], below: list[float]) -> list[float]:
+    return [one / other for one, other in zip(above, below, strict=True)]
 
 
 def main() -> None:
@@ -93,6 +99,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.video or Path(folder) / "bench.mp4"
         if arguments.video is None:
@@ -105,27 +112,36 @@ def compare(path: Path, num_clips: int, repeats: int) -> None:
     starts = np.random.default_rng(0).uniform(0, decoder.info.duration - 1.1, num_clips)
     clips = [[start + (k + 0.5) / NUM_FRAMES for k in range(NUM_FRAMES)] for start in starts]
 
-    def measure_clips(read: Callable[[Sequence[float]], object]) -> list[float]:
-        return measure(lambda: [read(clip) for clip in clips], repeats)
+    def all_clips(read: Callable[[Sequence[float]], object]) -> Callable[[], object]:
+        return lambda: [read(clip) for clip in clips]
 
     def opened(clip: Sequence[float]) -> None:
         with Decoder(path) as fresh:
             fresh.frames_at(clip, size=SHORT_SIDE)
 
-    bare = measure_clips(lambda clip: bare_clip(path, clip))
-    print(f"{num_clips} random clips of {NUM_FRAMES} frames in 1 s; CPU per clip, ratio to bare PyAV")
-    print(describe("bare PyAV, one seek", bare, num_clips, bare))
-    cached = measure_clips(lambda clip: decoder.frames_at(clip, size=SHORT_SIDE))
-    print(describe("Decoder, kept open", cached, num_clips, bare))
-    print(describe("Decoder, opened per clip", measure_clips(opened), num_clips, bare))
-    naive = measure_clips(lambda clip: naive_clip(path, clip))
-    print(describe("naive: open and seek per frame", naive, num_clips, bare))
-
-    floor = measure(lambda: bare_stream(path), repeats)
-    print("the whole video in order; CPU in all, ratio to bare decoding")
-    print(describe("bare decoding, no scaling", floor, 1, floor))
-    print(describe("Decoder.stream(fps=7.48)", measure(lambda: read_dense(path, 7.48), repeats), 1, floor))
-    print(describe("Decoder.stream(), every frame", measure(lambda: read_dense(path, None), repeats), 1, floor))
+    print(f"{num_clips} random clips of {NUM_FRAMES} frames in 1 s; CPU per clip")
+    works = {
+        "bare PyAV, one seek": all_clips(lambda clip: bare_clip(path, clip)),
+        "Decoder, kept open": all_clips(lambda clip: decoder.frames_at(clip, size=SHORT_SIDE)),
+        "Decoder, opened per clip": all_clips(opened),
+        "naive: open and seek per frame": all_clips(lambda clip: naive_clip(path, clip)),
+    }
+    found = measure_in_turn(works, repeats)
+    show(found, num_clips)
+    bare, kept, _, naive = found.values()
+    report("naive / Decoder, kept open", ratios(naive, kept))
+    report("Decoder, kept open / bare PyAV with one seek", ratios(kept, bare))
+    print("the whole video in order; CPU in all")
+    works = {
+        "bare decoding, no scaling": lambda: bare_stream(path),
+        "Decoder.stream(fps=7.48)": lambda: read_dense(path, 7.48),
+        "Decoder.stream(), every frame": lambda: read_dense(path, None),
+    }
+    found = measure_in_turn(works, repeats)
+    show(found, 1)
+    floor, dense, every = found.values()
+    report("Decoder.stream(fps=7.48) / bare decoding", ratios(dense, floor), 1.15, at_most=True)
+    report("Decoder.stream(), every frame / bare decoding", ratios(every, floor))
     decoder.close()
 
 

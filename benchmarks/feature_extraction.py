@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.decoding import write_video
+from benchmarks.measure import machine, peak_mib, report
 from playhead.apps.clip_features import ClipFeatureSettings, encode_whole_video
 from playhead.apps.clip_windows import PAPER_RATE, cut_clips
 from playhead.apps.encoding import PieceWindow, Progress
@@ -46,6 +47,8 @@ from playhead.weights.bundle import Bundle
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = {"base": frozen_base(num_frames=4), "tiny": frozen_tiny()}
 PLAIN_BATCH = 4
+GOALS = {"ours fp32": 1.8, "ours bf16": 3.3}
+CLOCK = "wall" if DEVICE.type == "cuda" else "cpu"
 
 
 def make_bundle(size: str) -> Bundle:
@@ -205,6 +208,8 @@ def compare_extraction(bundle: Bundle, path: Path, repeats: int, batch: int) -> 
             rates = [count / each[place] for each in seconds]
             pairs = [plain[place] / own[place] for plain, own in zip(taken["plain fp32"], seconds, strict=True)]
             print(f"{name:<12} {clock:<5} {spread(rates, 3)} windows/s   {spread(pairs)} x plain")
+            if clock == CLOCK and name in GOALS:
+                report(f"windows/s, {name} / plain", pairs, GOALS[name])
     fp32, bf16 = (matrix_rate(kind, repeats) for kind in (torch.float32, torch.bfloat16))
     ceiling = bf16 / work_of(bundle)
     best = max(count / each[DEVICE.type == "cuda"] for each in taken["ours bf16"])
@@ -246,7 +251,7 @@ def compare_decoding(preprocess: Preprocess, path: Path, repeats: int) -> None:
     taken = [(measured(bare)[0], measured(windows)[0]) for _ in range(repeats)]
     ratios = [own / floor for floor, own in taken]
     print(f"decoding only {spread([floor for floor, _ in taken])} s, windows {spread([own for _, own in taken])} s")
-    print(f"windows / decoding only: {spread(ratios)} x")
+    report("decoding into windows / decoding only", ratios, 1.15, at_most=True)
 
 
 def compare_memory(clip: Path, folder: Path, lengths: list[int]) -> None:
@@ -262,6 +267,9 @@ def compare_memory(clip: Path, folder: Path, lengths: list[int]) -> None:
             peaks.append(float(json.loads(run.stdout.splitlines()[-1])))
         told = ", ".join(f"{seconds} s {peak:.0f} MiB" for seconds, peak in zip(lengths, peaks, strict=True))
         print(f"peak memory, {form}: {told}")
+        if form == "ours":
+            name = f"peak memory of a video of {lengths[1]} s / of one of {lengths[0]} s"
+            report(name, [peaks[1] / peaks[0]], 1.05, at_most=True)
 
 
 def print_peak(form: str, path: Path) -> None:
@@ -269,9 +277,7 @@ def print_peak(form: str, path: Path) -> None:
     bundle = make_bundle("tiny")
     work = plain_extraction if form == "plain" else lambda bundle, path: our_extraction(bundle, path, "fp32", 16)
     work(bundle, path)
-    # Not getrusage: a process inherits the peak of the one that started it.
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(int(peak.split()[1]) / 1024)
+    print(peak_mib())
 
 
 def compare_reading(folder: Path, repeats: int, calls: int = 2000) -> None:
@@ -312,6 +318,7 @@ def main() -> None:
     if arguments.peak:
         return print_peak(arguments.peak, arguments.video)
     torch.set_num_threads(arguments.threads)
+    print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = arguments.video

@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy import ndarray
 
+from benchmarks.measure import report
 from playhead.decoding.nms import LENGTH_ROOM, soft_nms
 
 SIGMA, MIN_SCORE, TOP = 0.9, 0.001, 2000  # ActionFormer's on Ego4D
@@ -108,11 +109,6 @@ def difference(ours: Kept, theirs: Kept) -> str:
     return f"max difference {worst:.1e}, kept by only one of the two: {len(set(mine) ^ set(others))} of {len(others):,}"
 
 
-def ratio(loop: list[float], ours: list[float]) -> str:
-    each = [slow / fast for slow, fast in zip(loop, ours, strict=True)]
-    return f"{statistics.median(loop) / statistics.median(ours):8.1f} x  ({min(each):.1f} .. {max(each):.1f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, default=110, help="classes")
@@ -137,7 +133,7 @@ def main() -> None:
         for name, act in forms.items():
             took, answers[name] = timed(act)
             seconds[name].append(took * (asked.classes / few if name == "plain" else 1))
-    report(asked, few, seconds)
+    show(asked, few, seconds)
     numbers, kept = answers["all"]
     of_few = labels[numbers] < few
     print("to the plain loop:", difference((numbers[of_few], kept[of_few]), answers["plain"]))
@@ -146,7 +142,7 @@ def main() -> None:
     print(f"the best {TOP:,}:", difference(answers["top"], best))
 
 
-def report(asked: argparse.Namespace, few: int, seconds: dict[str, list[float]]) -> None:
+def show(asked: argparse.Namespace, few: int, seconds: dict[str, list[float]]) -> None:
     """Print medians and ratios with their spread."""
     print(f"{asked.candidates:,} candidates in each of {asked.classes} classes")
     for name, title in (
@@ -159,7 +155,8 @@ def report(asked: argparse.Namespace, few: int, seconds: dict[str, list[float]])
         print(f"{title:52}{middle:12,.1f} ms   ({low:,.1f} .. {high:,.1f})")
     for loop, title in (("plain", "plain loop"), ("arrays", "loop of array operations")):
         for form, what in (("all", "all survivors"), ("top", f"the best {TOP:,}")):
-            print(f"{f'{title} / soft_nms, {what}':52}{ratio(seconds[loop], seconds[form])}")
+            each = [slow / fast for slow, fast in zip(seconds[loop], seconds[form], strict=True)]
+            report(f"{title} / soft_nms, {what}", each)
 
 
 if __name__ == "__main__":

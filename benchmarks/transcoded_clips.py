@@ -17,8 +17,6 @@ All variants are measured in turn, `--repeats` times; a ratio is the median over
 """
 
 import argparse
-import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -31,6 +29,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from benchmarks.measure import machine, peak_mib, report
 from playhead.apps.transcode_video import Job, TranscodeSettings, size_of, transcode_video
 from playhead.video.decode import open_video
 from playhead.video.source import VideoSource
@@ -173,13 +172,9 @@ def measure_in_turn(readers: dict[str, Callable[[], object]], repeats: int) -> d
 
 
 def print_ratio(name: str, above: list[float], below: list[float], at_least: float = 0.0, at_most: float = 0.0) -> None:
-    """Print the ratio of two series that were measured in turn, and whether its median meets the goal, if there is."""
+    """Report the ratio of two series that were measured in turn."""
     ratios = [one / other for one, other in zip(above, below, strict=True)]
-    middle = statistics.median(ratios)
-    met = middle >= at_least if at_least else middle <= at_most
-    goal = f"goal {'>=' if at_least else '<='} {at_least or at_most:g}: {'met' if met else 'MISSED'}"
-    shown = goal if at_least or at_most else ""
-    print(f"{name:<62} {middle:6.2f} x [{min(ratios):.2f}, {max(ratios):.2f}]  {shown}")
+    report(name, ratios, at_least or at_most or None, at_most=bool(at_most))
 
 
 def print_results(seconds: dict[str, list[float]], num_clips: int) -> None:
@@ -210,7 +205,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     tools = f"PyAV {av.__version__}, OpenCV {cv2.__version__ if cv2 else 'not installed'}"
-    print(f"{platform.machine()}, {tools}")
+    print(f"{machine()}, {tools}")
     if cv2:
         cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -232,7 +227,7 @@ def main() -> None:
         print_results(measure_in_turn(readers, arguments.repeats), arguments.clips)
         for video in opened.values():
             video.close()
-    print(f"greatest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    print(f"greatest memory {peak_mib():.0f} MiB")
 
 
 if __name__ == "__main__":
