@@ -39,7 +39,8 @@ def run(name: str) -> list[Entry] | None:
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         # Threads that wait for work and spin would count as processor time on a machine that does other things too.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, MEASURE_FILE: str(path)}
-        if subprocess.run(command, check=False, env=environment).returncode:
+        if code := subprocess.run(command, check=False, env=environment).returncode:
+            print(f"{name} ended with {code}" + (", killed; was memory short?" if code == -9 else ""), file=sys.stderr)
             return None
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 

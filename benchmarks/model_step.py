@@ -136,13 +136,15 @@ class Steps:
         return clock() - start
 
     def optimizer(self, *, is_plain: bool) -> torch.optim.Optimizer:
-        """Return the published way's AdamW, or ours."""
+        """Return the published way's AdamW, or ours; they share their means, which are as large as the model twice."""
         if is_plain not in self._optimizers:
             made = (
                 torch.optim.AdamW(self.model.parameters(), lr=LR, weight_decay=0.0, foreach=False)
                 if is_plain
                 else make_optimizer(self.model, Optim(lr=LR))
             )
+            for other in self._optimizers.values():
+                made.state = other.state
             self._optimizers[is_plain] = made
         return self._optimizers[is_plain]
 

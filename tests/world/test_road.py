@@ -122,7 +122,7 @@ def test_an_index_of_another_model_is_refused_in_one_line(world, trained, tmp_pa
         (["train", "no_such_recipe"], "no recipe 'no_such_recipe'"),
         (["train", "no.such.module:recipe"], "cannot be imported"),
         (["evaluate", "nowhere", "--videos", ".", "--questions", "q.json"], "is no bundle"),
-        (["search", "nowhere", "a cup", "--bundle", "nowhere"], "is no bundle"),
+        (["search", "nowhere", "a cup", "--bundle", "nowhere"], "there is no index here"),
         (["egoclip", "nowhere"], "no validation or test file"),
         (["convert", "nowhere.pth", "out"], "nowhere.pth"),
     ],

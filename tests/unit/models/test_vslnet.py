@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from playhead.models.vslnet import VSLNet, VSLNetConfig, VSLNetOutput, Words, WordsConfig, optimizer_groups
+from playhead.models.vslnet import VSLNet, VSLNetConfig, VSLNetOutput, Words, WordsConfig
 from playhead.objectives.spans import highlight_loss, span_cross_entropy
+from playhead.train.config import Optim
+from playhead.train.optim import make_optimizer
 
 TINY = VSLNetConfig(video_dim=6, text_dim=5, width=8, heads=2, max_positions=12, conv_layers=2, kernel=3)
 LSTM = replace(TINY, predictor="lstm")
@@ -194,7 +196,7 @@ def test_it_learns_a_batch_by_heart(config):
     first, last = torch.tensor([3, 1]), torch.tensor([6, 2])
     rows = torch.arange(10)
     highlight = (rows >= first[:, None]) & (rows <= last[:, None])
-    optimizer = torch.optim.AdamW(optimizer_groups(model), lr=1e-2)
+    optimizer = make_optimizer(model, Optim(lr=1e-2, weight_decay=0.01, decayed="all_but_biases_and_norms"))
     for _ in range(60):
         output = model(*given)
         loss = span_cross_entropy(output.start_logits, output.end_logits, first, last).mean()
@@ -212,11 +214,12 @@ def test_it_learns_a_batch_by_heart(config):
 def test_biases_and_norms_do_not_decay_and_all_others_do(config):
     model = VSLNet(config)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    decayed, spared = ({names[parameter] for parameter in group["params"]} for group in optimizer_groups(model, 0.3))
+    groups = make_optimizer(model, Optim(lr=1e-2, weight_decay=0.3, decayed="all_but_biases_and_norms")).param_groups
+    decayed, spared = ({names[parameter] for parameter in group["params"]} for group in groups)
     assert decayed | spared == set(names.values())
     assert not decayed & spared
     assert {name for name in names.values() if "bias" in name or "norm" in name} == spared
-    assert [group["weight_decay"] for group in optimizer_groups(model, 0.3)] == [0.3, 0.0]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
 
 
 def test_bf16_autocast_changes_chances_by_bf16_accuracy_only():
